@@ -1,0 +1,1 @@
+"""The words of aptask: plain values, without reactor, input, output or clock."""
