@@ -5,11 +5,19 @@ Nothing here knows who implements it. Each method says what it gives and what it
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from zope.interface import Attribute, Interface
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from aptask.model.job import Job
+    from aptask.model.orders import Ended, Progressed, Start, Started, Stop
 
 
 class ITask(Interface):
-    """A task class that the Twisted plugin system can find: see `aptask.Task` and `aptask.Program`."""
+    """A task class that the Twisted plugin system can find: see `aptask.Task`, `aptask.Program`."""
 
     name = Attribute("The name by which it is started.")
 
@@ -20,31 +28,27 @@ class IStore(Interface):
     Each method gives a Deferred that fires when what it did is as safe as this store can make it.
     """
 
-    def add(job):  # type: ignore[no-untyped-def]
+    def add(job: Job) -> Deferred[None]:
         """Enter a new job.
 
         Args:
-            job: a `Job` that is queued; its `id` is already its own.
+            job: is queued; its `id` is already its own.
 
         Returns:
-            a Deferred of None. Fails with `Unavailable` where it could not be kept.
+            fails with `Unavailable` where it could not be kept.
         """
 
-    def update(job):  # type: ignore[no-untyped-def]
-        """Enter what a job has become: called before its process is started, and once it ended.
+    def update(job: Job) -> Deferred[None]:
+        """Enter what a job has become: called before its process is started, and once it ended."""
 
-        Returns:
-            a Deferred of None.
-        """
+    def get(number: int) -> Deferred[Job | None]:
+        """The job that has ended with this number, or None."""
 
-    def get(id):  # type: ignore[no-untyped-def]
-        """A Deferred of the job that has ended with this number, or of None."""
+    def load() -> Deferred[tuple[list[Job], int]]:
+        """What a daemon begins with: the jobs that have not ended, in the order of their numbers,
+        and the number of the next job."""
 
-    def load():  # type: ignore[no-untyped-def]
-        """A Deferred of what a daemon begins with: the jobs that have not ended, in the order of
-        their numbers, and the number of the next job."""
-
-    def prune(before, most):  # type: ignore[no-untyped-def]
+    def prune(before: float, most: int) -> Deferred[list[int]]:
         """Forget ended jobs: those that ended before a time, and the oldest beyond a number.
 
         Args:
@@ -52,8 +56,21 @@ class IStore(Interface):
             most: how many may stay.
 
         Returns:
-            a Deferred of the numbers of the jobs that were forgotten, at most a few hundred a call.
+            the numbers of the jobs that were forgotten, a few hundred a call at most.
         """
+
+
+class IListener(Interface):
+    """Who hears of what an executor does."""
+
+    def happened(event: Started | Progressed | Ended) -> None:
+        """An event of an attempt."""
+
+    def lost(message: str) -> None:
+        """All attempts that were under way are gone, as the message for people says."""
+
+    def ready() -> None:
+        """Orders are taken, for the first time or again."""
 
 
 class IExecutor(Interface):
@@ -65,32 +82,15 @@ class IExecutor(Interface):
 
     name = Attribute("Its name, as `stats` shows it.")
 
-    def start(listener):  # type: ignore[no-untyped-def]
-        """Begin. `listener` has the methods of `IListener`.
+    def start(listener: IListener) -> None:
+        """Begin; `listener.ready` is called when orders are taken."""
 
-        Returns:
-            a Deferred of None that fires when it can take orders.
-        """
+    def order(order: Start | Stop) -> None:
+        """Pass on an order. One that cannot be carried out ends as an event."""
 
-    def order(order):  # type: ignore[no-untyped-def]
-        """Pass on an order: `Start` or `Stop`. One that it cannot carry out ends as an event."""
-
-    def stop(grace):  # type: ignore[no-untyped-def]
+    def stop(grace: float) -> Deferred[None]:
         """End all jobs, with `grace` seconds for each, and everything that was started.
 
         Returns:
-            a Deferred of None that fires when nothing of it is left.
+            fires when nothing of it is left.
         """
-
-
-class IListener(Interface):
-    """Who hears of what an executor does."""
-
-    def happened(event):  # type: ignore[no-untyped-def]
-        """An event: `Started`, `Progressed` or `Ended`."""
-
-    def lost(message):  # type: ignore[no-untyped-def]
-        """All attempts that were under way are gone, as the message for people says."""
-
-    def ready():  # type: ignore[no-untyped-def]
-        """Orders are taken, for the first time or again."""

@@ -63,7 +63,9 @@ class Argument(msgspec.Struct, frozen=True, omit_defaults=True):
     secret: bool | Literal["values"] = False
 
 
-def check(arguments: Sequence[Argument], given: Sequence[Any] | Mapping[str, Any]) -> dict[str, Any]:
+def check(
+    arguments: Sequence[Argument], given: Sequence[Any] | Mapping[str, Any]
+) -> dict[str, Any]:
     """What a job gets, from what its client gave.
 
     Args:
@@ -111,7 +113,9 @@ def check_value(argument: Argument, value: Any) -> Any:
     """
     if value is None:
         if argument.required or argument.default is not None:
-            raise InvalidArguments(f"argument `{argument.name}` must be {_type(argument)}, not null")
+            raise InvalidArguments(
+                f"argument `{argument.name}` must be {_type(argument)}, not null"
+            )
         return None
     value = _convert(argument, value)
     if argument.choices is not None and value not in argument.choices:
@@ -216,7 +220,7 @@ def _convert(argument: Argument, value: Any) -> Any:
         raise InvalidArguments(
             f"argument `{argument.name}` must be {_type(argument)}, not {_short(argument, value)}"
         )
-    if wanted == "int" and not _LOWEST <= value <= _HIGHEST:
+    if isinstance(value, int) and not _LOWEST <= value <= _HIGHEST:
         raise InvalidArguments(f"argument `{argument.name}` is beyond 64 bits")
     return value
 
@@ -235,7 +239,7 @@ def _from_text(argument: Argument, text: str) -> Any:
 
 
 def _check_bounds(argument: Argument, value: Any) -> None:
-    if isinstance(value, bool) or isinstance(value, dict):
+    if isinstance(value, (bool, dict)):
         return
     if isinstance(value, (int, float)):
         measured, unit = value, ""

@@ -149,7 +149,9 @@ class Started(msgspec.Struct, tag="started", tag_field="event", frozen=True):
     time: float
 
 
-class Progressed(msgspec.Struct, tag="progress", tag_field="event", frozen=True, omit_defaults=True):
+class Progressed(
+    msgspec.Struct, tag="progress", tag_field="event", frozen=True, omit_defaults=True
+):
     """How far an attempt is now."""
 
     job: int

@@ -54,11 +54,15 @@ def advance(before: Progress, report: Progress) -> Progress:
 
 
 def clean(text: str) -> str:
-    """One line for people: control characters removed, white space folded, at most 1,000 characters."""
+    """One line for people: no control characters, white space folded, at most 1,000 characters."""
     if not text.isprintable():
         text = "".join(
-            " " if character in "\t\n\r\v\f" else character
+            " " if character.isspace() else character
             for character in text
-            if character in "\t\n\r\v\f" or unicodedata.category(character) not in ("Cc", "Cs", "Cf")
+            if character.isspace() or unicodedata.category(character) not in _CONTROL
         )
     return text.strip()[:MESSAGE_LENGTH]
+
+
+_CONTROL = ("Cc", "Cf", "Cs")
+"""Unicode's control characters, invisible formatting (which can reorder a line), surrogates."""

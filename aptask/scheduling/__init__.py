@@ -1,0 +1,1 @@
+"""The clerk who runs the line of jobs."""

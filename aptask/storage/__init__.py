@@ -1,0 +1,1 @@
+"""The book: where jobs are kept."""
