@@ -1,0 +1,1 @@
+"""Executors: where jobs run, as the scheduler sees it."""

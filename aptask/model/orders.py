@@ -20,6 +20,12 @@ from aptask.model.job import Status
 
 LINK_VERSION = 1
 
+RUNNER_SOCKET = "runner.sock"
+"""The name of the runner's socket in the data folder."""
+
+READY_DESCRIPTOR = 3
+"""Where a runner says that it serves on its socket."""
+
 NOTHING_RETURNED = msgspec.Raw(b"null")
 
 

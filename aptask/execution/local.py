@@ -1,0 +1,253 @@
+"""The executor on this machine: starts a runner, links with it, and copes with losing it.
+
+Rules: one runner at a time. When it is lost, so are its jobs: the listener is told at once, what
+they left alive is ended by its mark, and a new runner is started; one that keeps dying is started
+again after a growing pause.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.internet.protocol import ProcessProtocol, connectionDone
+from twisted.logger import Logger
+from twisted.protocols.basic import LineOnlyReceiver
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from aptask.interfaces import IExecutor, IListener
+from aptask.model.orders import (
+    LINK_VERSION,
+    READY_DESCRIPTOR,
+    RUNNER_SOCKET,
+    Ended,
+    Forget,
+    Hello,
+    Order,
+    Progressed,
+    Quit,
+    Start,
+    Started,
+    Stop,
+    Welcome,
+    decode_event,
+    encode,
+)
+from aptask.runner import family
+
+LOG = "runner.log"
+"""The name of the runner's log in the data folder."""
+CLEAR_SECONDS = 0.02
+"""How often it is seen whether what a runner left behind has ended."""
+STEADY_SECONDS = 10.0
+"""A runner that lived for so long was no failed start."""
+LONGEST_PAUSE = 10.0
+"""The most seconds between two tries to start a runner."""
+END_SECONDS = 3.0
+"""How much longer than its jobs' grace a runner may take to end."""
+
+
+class _Link(LineOnlyReceiver):
+    """The daemon's end of the link."""
+
+    delimiter = b"\n"
+    MAX_LENGTH = 1 << 31
+    _log = Logger()
+
+    def __init__(self, executor: LocalExecutor) -> None:
+        self._executor = executor
+        self._applied = 0
+        self._forgotten = 0
+
+    def connectionMade(self) -> None:
+        self.send(Hello(LINK_VERSION))
+
+    def send(self, order: Order) -> None:
+        self.transport.write(encode(order) + b"\n")  # type: ignore[union-attr]
+
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        if self._applied > self._forgotten:
+            self._forgotten = self._applied
+            self.send(Forget(self._applied))
+
+    def lineReceived(self, line: bytes) -> None:
+        try:
+            event = decode_event(line)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            self._log.failure("an event that cannot be read: {line}", line=line[:200])
+            return
+        if isinstance(event, Welcome):
+            self._executor.linked(self)
+            return
+        self._executor.happened(event)
+        if not isinstance(event, Progressed):
+            self._applied = event.number
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._executor.unlinked(self)
+
+
+class _Process(ProcessProtocol):
+    """The runner's process."""
+
+    def __init__(self, executor: LocalExecutor) -> None:
+        self._executor = executor
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        self._executor.serves(self)
+
+    def processExited(self, reason: Failure) -> None:
+        self._executor.exited(self, reason.getErrorMessage())
+
+
+@implementer(IExecutor)
+class LocalExecutor:
+    """A runner on this machine.
+
+    Args:
+        reactor: spawns it and links with it.
+        folder: the data folder.
+        environment: the account's; what jobs get of it is the runner's choice.
+    """
+
+    name = "local"
+    _log = Logger()
+
+    def __init__(self, reactor: Any, folder: Path, environment: Mapping[str, str]) -> None:
+        self._reactor = reactor
+        self._folder = folder
+        self._environment = {k: v for k, v in environment.items() if k != "APTASK_KEY"}
+        self._listener: IListener | None = None
+        self._instance = ""
+        self._process: _Process | None = None
+        self._link: _Link | None = None
+        self._born = 0.0
+        self._pause = 0.0
+        self._stopped: Deferred[None] | None = None
+
+    def start(self, listener: IListener) -> None:
+        """Start a runner; see `IExecutor`."""
+        self._listener = listener
+        self._spawn()
+
+    def order(self, order: Start | Stop) -> None:
+        """Pass on an order; see `IExecutor`. Without a runner there is nothing that it is about."""
+        if self._link is not None:
+            self._link.send(order)
+
+    def stop(self, grace: float) -> Deferred[None]:
+        """End the jobs and the runner; see `IExecutor`. Asked again, the sooner end counts."""
+        if self._stopped is None:
+            self._stopped = Deferred()
+        if self._process is None:
+            self._clear_away()
+            return self._stopped
+        if self._link is not None:
+            self._link.send(Quit(grace))
+            self._reactor.callLater(grace + END_SECONDS, self._kill, self._process)
+        else:
+            self._kill(self._process)
+        return self._stopped
+
+    # What its parts report
+
+    def serves(self, process: _Process) -> None:
+        """The runner takes connections."""
+        if process is self._process:
+            endpoint = UNIXClientEndpoint(self._reactor, str(self._folder / RUNNER_SOCKET))
+            connectProtocol(endpoint, _Link(self)).addErrback(self._cannot_link, process)
+
+    def linked(self, link: _Link) -> None:
+        """The runner takes orders."""
+        self._link = link
+        if self._listener is not None and self._stopped is None:
+            self._listener.ready()
+
+    def happened(self, event: Started | Progressed | Ended) -> None:
+        """An event of an attempt."""
+        if self._listener is not None:
+            self._listener.happened(event)
+
+    def unlinked(self, link: _Link) -> None:
+        """The link broke: a runner that cannot be heard is of no use."""
+        if link is self._link:
+            self._link = None
+            if self._process is not None:
+                self._kill(self._process)
+
+    def exited(self, process: _Process, why: str) -> None:
+        """The runner has ended."""
+        if process is not self._process:
+            return
+        self._process = None
+        self._link = None
+        if self._listener is not None:
+            self._listener.lost("the runner, which held its process, died")
+        if self._stopped is None:
+            self._log.error("the runner has died: {why}", why=why)
+        self._clear_away()
+
+    # Its own
+
+    def _spawn(self) -> None:
+        self._instance = secrets.token_hex(8)
+        self._born = self._reactor.seconds()
+        self._process = _Process(self)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        log = os.open(self._folder / LOG, flags, 0o600)
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._reactor.spawnProcess(
+                self._process,
+                sys.executable,
+                [
+                    sys.executable,
+                    "-P",  # the data folder, in which it works, holds no modules
+                    "-m",
+                    "aptask.runner.main",
+                    str(self._folder),
+                    self._instance,
+                ],
+                env=self._environment,
+                childFDs={0: nothing, 1: log, 2: log, READY_DESCRIPTOR: "r"},
+            )
+        finally:
+            os.close(log)
+            os.close(nothing)
+
+    def _cannot_link(self, failure: Failure, process: _Process) -> None:
+        self._log.failure("no link with the runner", failure)
+        self._kill(process)
+
+    def _kill(self, process: _Process) -> None:
+        if process is self._process and process.transport is not None:
+            process.transport.signalProcess("KILL")
+
+    def _clear_away(self) -> None:
+        """End what the runner left behind, then begin again, or have stopped."""
+        left = family.of_instance(self._instance) if self._instance else []
+        if left:
+            family.kill(left)
+            self._reactor.callLater(CLEAR_SECONDS, self._clear_away)
+        elif self._stopped is not None:
+            if not self._stopped.called:
+                self._stopped.callback(None)
+        else:
+            steady = self._reactor.seconds() - self._born > STEADY_SECONDS
+            self._pause = 0.0 if steady else min(max(0.1, 2 * self._pause), LONGEST_PAUSE)
+            self._reactor.callLater(self._pause, self._start_again)
+
+    def _start_again(self) -> None:
+        if self._stopped is None:
+            self._spawn()
+        elif not self._stopped.called:
+            self._stopped.callback(None)

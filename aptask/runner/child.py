@@ -1,0 +1,190 @@
+"""A child of the nursery: the process in which authors' code runs, errand after errand.
+
+It has a session of its own, the job's pipes as its standard output and error, the report pipe as
+descriptor 3, and a control socket. It may crash, loop or be killed: that costs one job. Rules:
+
+- SIGTERM raises `Stopped` in the middle of an errand, once.
+- It is not used again after an errand that left processes or threads behind, grew large, was asked
+  to stop, or changed what later errands would meet.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import traceback
+from typing import Any, NoReturn
+
+import msgspec
+
+from aptask.model.orders import NOTHING_RETURNED
+from aptask.runner import family
+from aptask.runner.errands import Answer, Errand, What, decode_errand, encode
+from aptask.tasks import perform
+from aptask.tasks.task import Reporter, Stopped
+
+REPORT_DESCRIPTOR = 3
+RESULT_BYTES = 1 << 20
+"""The largest result, as JSON."""
+RETIRES_AT_KIB = 256 * 1024
+"""Resident memory above which a child is not used again."""
+
+_decode_values = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def serve(control: socket.socket, home: str) -> NoReturn:
+    """Do errands until there are no more; never returns.
+
+    Args:
+        control: where errands come from.
+        home: the folder each errand begins in.
+    """
+    family.adopt_orphans()
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - for as long as the process lives
+    sys.stdout = _text(1)
+    sys.stderr = _text(2)
+    child = _Child(home)
+    signal.signal(signal.SIGTERM, child.asked_to_stop)
+    status = 0
+    try:
+        with control.makefile("rb") as errands:
+            for line in errands:
+                answer = child.do(decode_errand(line))
+                control.sendall(encode(answer) + b"\n")
+                if answer.retire or answer.stale:
+                    break
+    except OSError:
+        status = 1
+    os._exit(status)
+
+
+def _text(descriptor: int) -> io.TextIOWrapper:
+    return io.TextIOWrapper(
+        open(descriptor, "wb", closefd=False),
+        encoding="utf-8",
+        errors="backslashreplace",
+        line_buffering=True,
+    )
+
+
+class _Child:
+    def __init__(self, home: str) -> None:
+        self._home = home
+        self._environment = dict(os.environ)
+        self._sources: dict[str, tuple[int, int]] | None = None
+        self._raises = False
+        self._asked = False
+
+    def asked_to_stop(self, *_: object) -> None:
+        """SIGTERM."""
+        self._asked = True
+        if self._raises:
+            self._raises = False
+            raise Stopped
+
+    def do(self, errand: Errand) -> Answer:
+        """Do one errand; whatever the author's code does, there is an answer."""
+        if self._sources is not None and perform.changed(self._sources):
+            return Answer(well=False, stale=True)
+        reporter = Reporter(lambda data: os.write(REPORT_DESCRIPTOR, data))
+        try:
+            self._begin(errand)
+            try:
+                self._raises = True
+                if self._asked:
+                    raise Stopped
+                answer = self._author(errand, reporter)
+            finally:
+                self._raises = False
+        except Stopped:
+            answer = Answer(well=False, stopped=True)
+        except SystemExit as exit_:
+            code = 0 if exit_.code is None else exit_.code
+            answer = Answer(well=code == 0, message=None if code == 0 else f"exited with {code}")
+        except BaseException as error:
+            _print_traceback(error)
+            line = traceback.format_exception_only(error)[-1].strip()
+            answer = Answer(well=False, message=line)
+        self._end(reporter)
+        answer.retire = self._asked or self._is_used_up()
+        return answer
+
+    def _author(self, errand: Errand, reporter: Reporter) -> Answer:
+        values = _decode_values(errand.values)
+        if self._sources is None:
+            self._sources = perform.sources(perform.load_module(errand.target))
+        match errand.what:
+            case What.PERFORM:
+                return _answer(perform.perform(errand.target, values, reporter))
+            case What.LAUNCH:
+                return Answer(well=True, spawn=perform.launch(errand.target, values))
+            case What.JUDGE:
+                return Answer(well=bool(perform.judge(errand.target, values, errand.code)))
+
+    def _begin(self, errand: Errand) -> None:
+        wanted = {**self._environment, **errand.environment}
+        if os.environ != wanted:
+            os.environ.clear()
+            os.environ.update(wanted)
+        os.chdir(self._home)
+
+    def _end(self, reporter: Reporter) -> None:
+        for flush in (reporter.flush, sys.stdout.flush, sys.stderr.flush):
+            try:
+                flush()
+            except (OSError, ValueError):
+                self._asked = True  # its author closed a descriptor: whoever comes next needs it
+
+    def _is_used_up(self) -> bool:
+        return (
+            threading.active_count() > 1
+            or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > RETIRES_AT_KIB
+            or _has_children()
+        )
+
+
+def _answer(result: Any) -> Answer:
+    if result is None:
+        return Answer(well=True)
+    try:
+        text = msgspec.json.encode(result)
+    except (TypeError, ValueError, OverflowError, RecursionError, UnicodeEncodeError) as error:
+        return Answer(well=False, message=f"what the task returned is no JSON value: {error}")
+    if len(text) > RESULT_BYTES:
+        return Answer(
+            well=False,
+            message=f"what the task returned is {len(text):,} bytes as JSON; at most 1 MiB is kept",
+        )
+    return Answer(well=True, result=NOTHING_RETURNED if text == b"null" else msgspec.Raw(text))
+
+
+def _print_traceback(error: BaseException) -> None:
+    """The traceback from the author's code on, without the frames that called it."""
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    plugins = os.path.join(ours, "plugins")
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None:
+        name = frames.tb_frame.f_code.co_filename
+        if not name.startswith(ours) or name.startswith(plugins):
+            break
+        frames = frames.tb_next
+    try:
+        traceback.print_exception(error.with_traceback(frames))
+    except (OSError, ValueError):
+        pass
+
+
+def _has_children() -> bool:
+    """Whether a process that the errand started lives on: reaps those that do not."""
+    try:
+        while True:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return True
+    except ChildProcessError:
+        return False
