@@ -1,0 +1,1 @@
+"""The `aptask` command: a client for people and shells."""

@@ -149,11 +149,13 @@ def show(arguments: Iterable[Argument], values: Mapping[str, Any]) -> dict[str, 
 
 
 def secrets(arguments: Iterable[Argument], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The secret ones among values from `check`, as they are."""
+    """The secret ones among values from `check`, as they are: those that `show` takes out."""
     return {
         argument.name: values[argument.name]
         for argument in arguments
-        if argument.secret and values.get(argument.name)
+        if argument.secret
+        and values.get(argument.name) is not None
+        and not (argument.secret == "values" and not values[argument.name])
     }
 
 
@@ -163,10 +165,10 @@ def describe(argument: Argument) -> dict[str, Any]:
     if argument.required:
         shown["required"] = True
     else:
-        shown["default"] = None if argument.secret is True else argument.default
+        shown["default"] = show((argument,), {argument.name: argument.default})[argument.name]
     for name in ("help", "choices", "minimum", "maximum", "secret"):
         value = getattr(argument, name)
-        if value not in (None, "", False):
+        if value is not None and value is not False and value != "":
             shown[name] = True if name == "secret" else value
     return shown
 
@@ -210,7 +212,10 @@ def _convert(argument: Argument, value: Any) -> Any:
         value = _from_text(argument, value)
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if wanted == "float" and is_number:
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            value = math.inf
         if not math.isfinite(value):
             raise InvalidArguments(f"argument `{argument.name}` must be a finite number")
         return value
@@ -302,4 +307,7 @@ def _short(argument: Argument, value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return f"such a {type(value).__name__}"

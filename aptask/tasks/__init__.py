@@ -1,0 +1,1 @@
+"""Tasks: what their authors write, and how the daemon comes to know of it without running it."""

@@ -1,0 +1,62 @@
+"""What every command works with: its options, the client, and the screen.
+
+With `--json` the client itself prints each response as it comes, and the screen keeps quiet; the
+commands are the same code either way.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+
+from aptask.cli.screen import Screen
+from aptask.client.blocking import Client, is_error
+from aptask.model.messages import Request, Wait
+
+
+class WrongUsage(Exception):
+    """The command line asks for what cannot be: the message says what is wrong with it."""
+
+
+class Session:
+    """One run of one command.
+
+    Args:
+        options: the options and arguments of the command.
+        answers: the requests whose responses `--json` prints; the others a command makes for
+            itself, such as `start`, which looks into the index.
+
+    Raises:
+        WrongUsage: the server or the key file that was named cannot be.
+    """
+
+    def __init__(self, options: Namespace, answers: tuple[type[Request], ...]) -> None:
+        self.options = options
+        self.screen = Screen(quiet=options.json)
+        try:
+            if options.json:
+                self.client: Client = _PrintingClient(options, answers)
+            else:
+                self.client = Client(options.server, key_file=options.key_file)
+        except ValueError as wrong:
+            raise WrongUsage(str(wrong)) from None
+        except OSError as failure:
+            raise WrongUsage(f"cannot read the key file: {failure}") from None
+
+
+class _PrintingClient(Client):
+    def __init__(self, options: Namespace, answers: tuple[type[Request], ...]) -> None:
+        super().__init__(options.server, key_file=options.key_file)
+        self._answers = answers
+
+    def exchange(self, request: Request) -> bytes:
+        line = super().exchange(request)
+        if is_error(line) or (isinstance(request, self._answers) and not _passes_time(request)):
+            sys.stdout.write(line.decode(errors="replace"))
+            sys.stdout.flush()
+        return line
+
+
+def _passes_time(request: Request) -> bool:
+    """Whether this is a follower waiting for more output, and not for the task's end."""
+    return isinstance(request, Wait) and request.timeout is not None

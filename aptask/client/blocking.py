@@ -1,0 +1,365 @@
+"""The blocking client: one method a request, named after it.
+
+    with aptask.Client() as client:
+        taskid = client.start("primes", below=100_000)
+        print(client.wait(taskid).result)
+
+Rules:
+
+- A client may be used from any number of threads at once: each request has a connection for itself
+  until it is answered, and connections are kept for later requests.
+- What the daemon answers with an error code is raised as the class of `aptask.errors` that stands
+  for it; that no daemon is there, or that a connection broke, as `ConnectionFailed`.
+- A connection that has gone stale since the last request is replaced without a word. A request is
+  made again only where that cannot do harm: a `start` that the daemon may have received never is.
+- A client is not to be used on both sides of a fork.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import msgspec
+
+from aptask.client.address import find_key, find_server
+from aptask.client.connection import Connection, ConnectionFailed
+from aptask.errors import BY_CODE, AptaskError, LimitReached
+from aptask.model import messages
+from aptask.model.messages import (
+    ErrorResponse,
+    OutputResponse,
+    PingResponse,
+    Request,
+    Response,
+    Task,
+)
+
+Answer = TypeVar("Answer", bound=Response)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
+"""Seconds between two looks for further output: at first, and where nothing comes."""
+
+OUTPUT_PIECE = 1 << 18
+"""Bytes of output that a follower asks for at once."""
+
+
+class Client:
+    """A client of one daemon, as one user or admin.
+
+    Nothing is connected before the first request.
+
+    Args:
+        server: `HOST:PORT`, `unix:PATH` or `tls://HOST:PORT`; by default `$APTASK_SERVER`, else the
+            socket in the data folder of this account.
+        key: the key; by default that of `key_file`, else `$APTASK_KEY`, else, over that socket
+            alone, the data folder's `local.key`.
+        timeout: seconds that connecting may take, and that the daemon may stay silent while it
+            answers; `wait` is not subject to it.
+        key_file: the path of a file that holds the key.
+
+    Raises:
+        ValueError: `server`, or `$APTASK_SERVER`, is not an address, or the key file holds no key.
+        OSError: the key file cannot be read.
+    """
+
+    def __init__(
+        self,
+        server: str | None = None,
+        key: str | None = None,
+        timeout: float = 30.0,
+        *,
+        key_file: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.address = find_server(server)
+        if key is None and key_file is not None:
+            key = find_key(self.address, key_file=key_file)
+        self._key = key
+        self._timeout = timeout
+        self._idle: list[Connection] = []
+        self._closed = False
+
+    # One method a request
+
+    def ping(self) -> PingResponse:
+        """Whether the daemon is there; with a valid key also its version and who one is."""
+        return self.ask(messages.Ping(), PingResponse)
+
+    def help(self) -> dict[str, Any]:
+        """The requests that the daemon knows, by name, each with its fields and an example."""
+        return self.ask(messages.Help(), messages.HelpResponse).requests
+
+    def index(self, schema: bool = False) -> list[dict[str, Any]]:
+        """The tasks that this key may start, each with its arguments.
+
+        Args:
+            schema: whether to add each task's arguments as a JSON Schema object.
+        """
+        return self.ask(messages.Index(schema=schema), messages.IndexResponse).index
+
+    def start(self, name: str, /, *positional: Any, **named: Any) -> str:
+        """Queue a task, with its arguments as Python writes them: all by position or all by name.
+
+        Args:
+            name: the name of the task.
+            positional: its arguments in their order; or
+            named: its arguments by their names.
+
+        Returns:
+            The taskid: the task is queued, and the daemon will not forget it.
+
+        Raises:
+            TypeError: some arguments were given by position and some by name.
+            UnknownTask, InvalidArguments, LimitReached, Unavailable: it was not queued.
+            ConnectionFailed: with `received` true it may have been queued, else it was not.
+        """
+        if positional and named:
+            raise TypeError("a task's arguments are given all by position or all by name")
+        return self.submit(name, named or positional)
+
+    def submit(self, name: str, arguments: Sequence[Any] | Mapping[str, Any] = ()) -> str:
+        """Queue a task, with its arguments as one value: what `start` does with plain data.
+
+        Args:
+            name: the name of the task.
+            arguments: a sequence, by position, or a mapping, by name.
+
+        Returns:
+            The taskid, as `start` does; it raises the same.
+        """
+        plain = dict(arguments) if isinstance(arguments, Mapping) else list(arguments)
+        request = messages.Start(name=name, arguments=plain)
+        return self.ask(request, messages.StartResponse).taskid
+
+    def stop(self, taskid: str, grace: float | None = None) -> str:
+        """Abort a task. The answer says that the stop is under way: `wait` sees its end.
+
+        Args:
+            taskid: which.
+            grace: seconds between being asked to stop and being killed; by default the task's own.
+
+        Returns:
+            The taskid.
+
+        Raises:
+            UnknownTaskid: there is none of that id.
+            Conflict: it has ended already.
+        """
+        return self.ask(messages.Stop(taskid=taskid, grace=grace), messages.StopResponse).taskid
+
+    def active(self, limit: int = 1000, offset: int = 0, owner: str | None = None) -> list[Task]:
+        """The tasks that have not ended, running ones first, then in the order of the queue.
+
+        Args:
+            limit: how many at most, up to 10,000.
+            offset: how many to pass over.
+            owner: for admins: whose, or `*` for everyone's; by default one's own.
+        """
+        request = messages.Active(limit=limit, offset=offset, owner=owner)
+        return self.ask(request, messages.ActiveResponse).active
+
+    def show(self, taskid: str) -> Task:
+        """One task, with all that is known of it.
+
+        Raises:
+            UnknownTaskid: there is none of that id.
+        """
+        return self.ask(messages.Show(taskid=taskid), messages.ShowResponse).task
+
+    def wait(self, taskid: str, timeout: float | None = None) -> Task:
+        """Wait until a task has ended.
+
+        Args:
+            taskid: which.
+            timeout: seconds after which to come back in any case; None: as long as it takes.
+
+        Returns:
+            The task: its `state` is `ended`, unless the timeout came first.
+
+        Raises:
+            UnknownTaskid: there is none of that id.
+            Unavailable: the daemon is being shut down.
+        """
+        request = messages.Wait(taskid=taskid, timeout=timeout)
+        return self.ask(request, messages.WaitResponse).task
+
+    def output(self, taskid: str, offset: int = 0, limit: int = 65536) -> OutputResponse:
+        """A piece of what a task wrote.
+
+        Args:
+            taskid: which.
+            offset: bytes from the beginning, as written: at first 0, then the `offset` of the
+                response before.
+            limit: bytes at most, up to 1 MiB.
+
+        Returns:
+            The `text`, the `offset` of what follows, and whether this was the `end`.
+        """
+        request = messages.Output(taskid=taskid, offset=offset, limit=limit)
+        return self.ask(request, OutputResponse)
+
+    # What is made of them
+
+    def read_output(self, taskid: str, offset: int = 0) -> Iterator[str]:
+        """What a task wrote so far, piece by piece.
+
+        Args:
+            taskid: which.
+            offset: bytes to pass over.
+        """
+        while True:
+            piece = self.output(taskid, offset, OUTPUT_PIECE)
+            offset = piece.offset
+            if piece.text:
+                yield piece.text
+            if piece.end or not piece.text:
+                return
+
+    def follow_output(self, taskid: str, offset: int = 0) -> Iterator[str]:
+        """What a task wrote and is still writing, piece by piece until its end.
+
+        The daemon is asked again and again, at most 20 times a second and, where nothing comes,
+        twice a second.
+
+        Args:
+            taskid: which.
+            offset: bytes to pass over.
+        """
+        pause = FIRST_PAUSE
+        while True:
+            piece = self.output(taskid, offset, OUTPUT_PIECE)
+            offset = piece.offset
+            if piece.text:
+                yield piece.text
+            if piece.end:
+                return
+            if piece.text:
+                pause = FIRST_PAUSE
+                continue
+            ended = self.wait(taskid, pause).state == "ended"
+            if ended and pause > FIRST_PAUSE:
+                # `wait` no longer takes time, and the last of the output is not there yet.
+                time.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    def ask(self, request: Request, answer: type[Answer]) -> Answer:
+        """Make any request, and have its response as a struct.
+
+        Args:
+            request: from `aptask.model.messages`; the key is added.
+            answer: the class of its response.
+
+        Raises:
+            AptaskError: the daemon said no.
+            ConnectionFailed: it said nothing, or nothing that can be understood.
+        """
+        line = self.exchange(request)
+        try:
+            if is_error(line):
+                raise error(msgspec.json.decode(line, type=ErrorResponse))
+            return msgspec.json.decode(line, type=answer)
+        except msgspec.DecodeError as wrong:
+            shown = line[:80].decode(errors="replace").strip()
+            raise ConnectionFailed(
+                f"{self.address} does not speak aptask's protocol ({wrong}): it answered `{shown}`",
+                received=True,
+            ) from None
+
+    def exchange(self, request: Request) -> bytes:
+        """Make any request, and have its response, be it an error, as the line that came.
+
+        Raises:
+            ConnectionFailed: none came.
+        """
+        while True:
+            connection = self._reuse()
+            reused = connection is not None
+            if connection is None:
+                connection = Connection(self.address, self._timeout)
+            try:
+                line = connection.exchange(self._encode(request), self._silence(request))
+            except ConnectionFailed as failed:
+                connection.close()
+                harmless = not (failed.received and isinstance(request, messages.Start))
+                if reused and harmless and not failed.timed_out:
+                    continue
+                raise
+            except BaseException:
+                connection.close()
+                raise
+            if self._closed or is_error(line):
+                # An error may be the last that the daemon says on a connection.
+                connection.close()
+            else:
+                self._idle.append(connection)
+            return line
+
+    def close(self) -> None:
+        """Close the connections. Requests under way in other threads get their answers."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        raised: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _reuse(self) -> Connection | None:
+        if self._closed:
+            raise RuntimeError("this client is closed")
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return None
+            if not connection.stale:
+                return connection
+            connection.close()
+
+    def _encode(self, request: Request) -> bytes:
+        # Looked up for each request: a daemon's first start makes the local key.
+        key = find_key(self.address, self._key)
+        return msgspec.json.encode(msgspec.structs.replace(request, key=key)) + b"\n"
+
+    def _silence(self, request: Request) -> float | None:
+        """Seconds that the daemon may take before it answers."""
+        if isinstance(request, messages.Wait):
+            return None if request.timeout is None else request.timeout + self._timeout
+        return self._timeout
+
+
+class _Head(msgspec.Struct):
+    status: str
+
+
+def is_error(line: bytes) -> bool:
+    """Whether a response says that its request was not carried out."""
+    try:
+        return msgspec.json.decode(line, type=_Head).status == "error"
+    except msgspec.DecodeError:
+        return False
+
+
+def error(response: ErrorResponse) -> AptaskError:
+    """The exception that stands for an error response.
+
+    Returns:
+        An instance of the class of its code; of a code that this client does not know, a plain
+        `AptaskError` whose message names the code.
+    """
+    known = BY_CODE.get(response.code)
+    if known is None:
+        return AptaskError(f"{response.message} ({response.code})")
+    if known is LimitReached and response.retry_after is not msgspec.UNSET:
+        return LimitReached(response.message, response.retry_after)
+    return known(response.message)

@@ -1,0 +1,427 @@
+"""The daemon: the one place that builds the rooms and connects them.
+
+`makeService` is what `twistd aptask` calls. What can be wrong with options and configuration is
+said before anything is made; what shows only at start (a port is taken, the data folder belongs to
+a running daemon) stops the start. Either way it is one clear sentence, and exit status 1.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import gc
+import os
+import resource
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall
+from twisted.logger import ILogObserver, Logger, jsonFileLogObserver
+from twisted.python import usage
+from twisted.python.failure import Failure
+
+from aptask.config import (
+    LOCAL_OWNER,
+    Endpoint,
+    Settings,
+    check_address,
+    load,
+)
+from aptask.errors import AptaskError, ConfigurationError
+from aptask.execution.local import LocalExecutor
+from aptask.runner.output import Outputs
+from aptask.scheduling.scheduler import Scheduler
+from aptask.serving.context import Context
+from aptask.serving.dispatch import Dispatcher
+from aptask.serving.keyring import Identity, Keyring, digest
+from aptask.serving.tcp import RequestFactory
+from aptask.storage.memory import MemoryStore
+from aptask.tasks.catalog import Catalog
+from aptask.tasks.configured import read_tasks
+from aptask.tasks.discover import discover
+from aptask.version import __version__
+
+OUTPUT_FOLDER = "output"
+LOCAL_KEY = "local.key"
+LOCK = "lock"
+PRUNE_SECONDS = 60.0
+END_SECONDS = 3.0
+"""What is left of `stop_deadline` when the last job has been killed, for everything else."""
+SPARE_DESCRIPTORS = 200
+"""Descriptors beyond those of clients."""
+
+
+class Options(usage.Options):
+    """What `twistd aptask` takes."""
+
+    longdesc = "Asynchronous parallel task scheduling, execution and monitoring."
+    optParameters = [
+        ["config", "c", None, "the configuration file (TOML); everything in it is optional"],
+        ["web", None, None, "`off`: there is no page yet"],
+        ["data", "d", None, "the data folder [default: $APTASK_DATA, or ~/.local/state/aptask]"],
+        ["slots", "s", None, "how many tasks run at once [default: one a processor]"],
+    ]
+    compData = usage.Completions(
+        optActions={"config": usage.CompleteFiles("*.toml"), "data": usage.CompleteDirs()}
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self["listen"] = []
+        self["tasks"] = []
+
+    def opt_listen(self, endpoint: str) -> None:
+        """where to listen, as a Twisted endpoint string; may be given several times
+        [default: tcp:2142:interface=127.0.0.1, and aptask.sock in the data folder]"""
+        self["listen"].append(endpoint)
+
+    def opt_tasks(self, folder: str) -> None:
+        """a folder of private task files; may be given several times"""
+        self["tasks"].append(folder)
+
+    def opt_version(self) -> None:
+        """show the version of aptask"""
+        print(f"aptask {__version__}")
+        sys.exit(0)
+
+
+def makeService(options: Options) -> IService:
+    """Check the settings, and make the service.
+
+    Args:
+        options: from the command line.
+
+    Raises:
+        SystemExit: with the sentences that say what is wrong.
+    """
+    from twisted.internet import reactor
+
+    parent: dict[str, Any] = options.parent or {}
+    try:
+        settings = load(options, os.environ)
+        read_tasks(settings.tasks, str(settings.config))
+        _lock(_make_folder(settings.data)).close()
+    except ConfigurationError as error:
+        _refuse(error.message)
+    return AptaskService(reactor, settings, daemonised=parent.get("nodaemon") is False)
+
+
+class StartRefused(Exception):
+    """The daemon cannot start: what a daemonised one tells the process that started it."""
+
+
+class AptaskService(Service):
+    """All rooms, connected.
+
+    Args:
+        reactor: the real one.
+        settings: checked.
+        daemonised: whether standard error leads nowhere.
+    """
+
+    name = "aptask"
+    _log = Logger()
+
+    def __init__(self, reactor: Any, settings: Settings, daemonised: bool = False) -> None:
+        self._reactor = reactor
+        self._settings = settings
+        self._daemonised = daemonised
+        self._ports: list[IListeningPort] = []
+        self._pruning: LoopingCall | None = None
+        self._lock: Any = None
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Join the application; with `log = "json"`, set what twistd logs with."""
+        super().setServiceParent(parent)
+        if self._settings.log == "json" and not self._daemonised:
+            from twisted.python.log import ILogObserver as ILegacyLogObserver
+
+            observer = jsonFileLogObserver(sys.stdout, "")
+            for interface in (ILogObserver, ILegacyLogObserver):
+                parent.setComponent(interface, observer)
+
+    def startService(self) -> None:
+        """Build everything, and listen."""
+        try:
+            self._start()
+        except AptaskError as error:
+            self._log.critical("{message}", message=error.message)
+            if self._daemonised:
+                raise StartRefused(error.message) from None
+            _refuse(error.message)
+        super().startService()
+
+    def _start(self) -> None:
+        settings = self._settings
+        for warning in settings.warnings:
+            self._log.warn("{warning}", warning=warning)
+        folder = _make_folder(settings.data)
+        self._lock = _lock(folder)
+        _raise_descriptors(settings.limits.connections + SPARE_DESCRIPTORS)
+        self._catalog = self._discover()
+        self._executor = LocalExecutor(self._reactor, folder, os.environ)
+        self._scheduler = Scheduler(
+            store=MemoryStore(),
+            executor=self._executor,
+            catalog=self._catalog,
+            limits=settings.limits,
+            slots=settings.slots,
+            clock=time.time,
+        )
+        outputs = self._outputs(folder / OUTPUT_FOLDER)
+        context = Context(
+            scheduler=self._scheduler,
+            catalog=self._catalog,
+            keyring=self._keyring(folder),
+            outputs=outputs,
+            clock=self._reactor,
+            version=__version__,
+            limits=settings.limits,
+        )
+        self._factory = RequestFactory(Dispatcher(context), settings.limits, self._reactor)
+        for endpoint in settings.listen:
+            self._ports.append(self._listen(endpoint))
+        self._executor.start(self._scheduler)
+        self._pruning = LoopingCall(self._prune, outputs)
+        self._pruning.clock = self._reactor
+        self._pruning.start(PRUNE_SECONDS, now=False)
+        _calm_collector()
+        _notify_systemd("READY=1")
+        self._log.info(
+            "aptask {version} serves; stop it with Ctrl-C or `kill {pid}`",
+            version=__version__,
+            pid=os.getpid(),
+        )
+
+    def _discover(self) -> Catalog:
+        settings = self._settings
+        origin = str(settings.config)
+        configured = read_tasks(settings.tasks, origin)
+        path = [str(folder) for folder in settings.task_folders]
+        if settings.config is not None:
+            path.append(str(settings.config.parent))
+        found = discover(
+            folders=[str(folder) for folder in settings.task_folders],
+            configured=configured.callables,
+            known=configured.descriptions,
+            path=path,
+        )
+        for failure in found.failures:
+            self._log.error(
+                "a task could not be used: {plugin}: {error}",
+                plugin=failure.plugin,
+                error=failure.error,
+            )
+            if settings.config is not None and failure.plugin.startswith(f"{origin}: "):
+                raise ConfigurationError(f"{failure.plugin}: {failure.error}")
+        return Catalog(found.descriptions, shutil.which, self._reactor.seconds, str(settings.data))
+
+    def _outputs(self, folder: Path) -> Outputs:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        outputs = Outputs(folder, self._settings.limits.output_bytes)
+        # The store is in memory: what lies here belongs to the numbers of an earlier daemon.
+        for job in outputs.jobs():
+            outputs.remove(job)
+        return outputs
+
+    def _keyring(self, folder: Path) -> Keyring:
+        keys = [
+            (
+                key.digest,
+                Identity(key.name, key.role, None if key.tasks is None else frozenset(key.tasks)),
+            )
+            for key in self._settings.keys
+        ]
+        keys.append((digest(_local_key(folder)), Identity(LOCAL_OWNER, "admin")))
+        return Keyring(keys, self._settings.authentication)
+
+    def _listen(self, endpoint: Endpoint) -> IListeningPort:
+        """Listen on an endpoint.
+
+        Raises:
+            ConfigurationError: it cannot be listened on.
+        """
+        try:
+            if endpoint.path is not None:
+                _remove_dead_socket(endpoint.path)
+            listening = serverFromString(self._reactor, endpoint.description).listen(self._factory)
+        except (ValueError, OSError) as error:
+            raise ConfigurationError(_cannot_listen(endpoint, str(error))) from None
+        result: Any = None
+
+        def arrived(value: Any) -> None:
+            nonlocal result
+            result = value
+
+        listening.addBoth(arrived)
+        if isinstance(result, Failure):
+            raise ConfigurationError(_cannot_listen(endpoint, result.getErrorMessage()))
+        check_address(self._settings, endpoint, result.getHost())
+        self._log.info("listening on {address}", address=_shown(result.getHost()))
+        port: IListeningPort = result
+        return port
+
+    def _prune(self, outputs: Outputs) -> None:
+        def remove(jobs: Iterable[int]) -> None:
+            for job in jobs:
+                outputs.remove(job)
+
+        self._scheduler.prune().addCallback(remove).addErrback(
+            lambda failure: self._log.failure("old history could not be removed", failure)
+        )
+
+    # The end
+
+    def stopService(self) -> Deferred[None]:
+        """Stop gracefully, within `stop_deadline`; a further signal ends the jobs at once."""
+        super().stopService()
+        _notify_systemd("STOPPING=1")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._signalled_again)
+        self._log.info("stopping; a second signal ends all tasks at once")
+        if self._pruning is not None and self._pruning.running:
+            self._pruning.stop()
+        self._scheduler.close()
+        grace = max(0.0, self._settings.stop_deadline - END_SECONDS)
+        parts: list[Deferred[Any]] = [
+            *(maybeDeferred(port.stopListening) for port in self._ports),
+            self._factory.shut_down(),
+            self._executor.stop(grace),
+        ]
+        return gatherResults(parts).addCallback(self._ended)
+
+    def _signalled_again(self, *_: object) -> None:
+        self._reactor.callFromThread(self._executor.stop, 0.0)
+
+    def _ended(self, _: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _refuse(message: str) -> NoReturn:
+    raise SystemExit("\n".join(f"aptask: {line}" for line in message.splitlines()))
+
+
+def _make_folder(folder: Path) -> Path:
+    """Make the data folder, readable by its owner only.
+
+    Raises:
+        ConfigurationError: it cannot be made, or not be written to.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the data folder {folder} cannot be made: {error.strerror}"
+        ) from None
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise ConfigurationError(f"the data folder {folder} cannot be written to")
+    return folder
+
+
+def _lock(folder: Path) -> Any:
+    """Hold the data folder for as long as the file that is given stays open.
+
+    Raises:
+        ConfigurationError: another daemon holds it.
+    """
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the data folder {folder} cannot be locked: {error.strerror}"
+        ) from None
+    file = os.fdopen(descriptor, "r+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = file.read().strip() or "?"
+        file.close()
+        raise ConfigurationError(
+            f"the data folder {folder} belongs to a running daemon (process {pid}); stop that one,"
+            " or name another folder with --data"
+        ) from None
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def _local_key(folder: Path) -> str:
+    """The key of the daemon's own account; made on its first start.
+
+    Raises:
+        ConfigurationError: the file is there, but holds no key.
+    """
+    path = folder / LOCAL_KEY
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        key = path.read_text(errors="replace").strip()
+        if not key:
+            raise ConfigurationError(f"{path} holds no key: remove it, and start again") from None
+        return key
+    with os.fdopen(descriptor, "w") as file:
+        key = secrets.token_urlsafe(32)
+        file.write(key + "\n")
+    return key
+
+
+def _remove_dead_socket(path: str) -> None:
+    """Remove a Unix socket that nobody listens on any more."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)
+        except OSError:
+            return
+
+
+def _cannot_listen(endpoint: Endpoint, why: str) -> str:
+    return f"cannot listen on {endpoint.description}: {why.rstrip('.')}"
+
+
+def _shown(address: Any) -> str:
+    if hasattr(address, "port"):
+        return f"{address.host}:{address.port}"
+    name = getattr(address, "name", address)
+    return os.fsdecode(name) if isinstance(name, bytes) else str(name)
+
+
+def _raise_descriptors(wanted: int) -> None:
+    """Let this process have enough descriptors for its clients, where the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        hard = wanted
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+
+
+def _calm_collector() -> None:
+    """Keep the cyclic collector from walking over what stays: its pauses are clients' waiting."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
+def _notify_systemd(state: str) -> None:
+    """Tell systemd, where it started this process; see sd_notify(3)."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
+            try:
+                notify.connect(address.replace("@", "\0", 1) if address[0] == "@" else address)
+                notify.sendall(state.encode())
+            except OSError:
+                Logger().failure("systemd could not be told {state}", state=state)

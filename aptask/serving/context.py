@@ -1,0 +1,101 @@
+"""What handlers work with: the rooms that they call, as they see them.
+
+The scheduler and the catalog are one each; they are written down here by their shape, so that
+handlers are tested with small stand-ins and mypy holds the real ones to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from aptask.model.description import Description
+from aptask.model.job import Job
+from aptask.model.limits import Limits
+from aptask.serving.keyring import Keyring
+
+
+class Publisher(Protocol):
+    """Tells of changes."""
+
+    def subscribe(self, job: int, subscriber: Callable[[Job], None], /) -> Callable[[], None]:
+        """Have it called after each change of a job; what is returned ends that."""
+
+
+class Scheduler(Protocol):
+    """The clerk who runs the line of jobs."""
+
+    @property
+    def publisher(self) -> Publisher:
+        """Who tells of changes of its jobs."""
+
+    def submit(
+        self, owner: str, description: Description, arguments: bytes, secrets: bytes | None
+    ) -> Deferred[Job]:
+        """Accept a job; fires when it is safe. Raises LimitReached or Unavailable."""
+
+    def find(self, number: int, /) -> Deferred[Job | None]:
+        """The job of that number, active or ended."""
+
+    def stop(self, job: Job, grace: float | None) -> Deferred[Job]:
+        """Have a job end. Raises Conflict where it has."""
+
+    def active(
+        self, owner: str | None, limit: int, offset: int
+    ) -> tuple[list[tuple[Job, int]], int]:
+        """Jobs that have not ended, each with its position, and how many there are in all."""
+
+    def position(self, job: Job) -> int:
+        """The place of a job among those that wait, or 0."""
+
+
+class Catalog(Protocol):
+    """The tasks that there are."""
+
+    def get(self, name: str) -> Description | None:
+        """The task of that name."""
+
+    def nearest(self, name: str, allowed: Callable[[Description], bool]) -> list[str]:
+        """Names like this one, among those that are allowed."""
+
+    def entries(
+        self, allowed: Callable[[Description], bool], with_schema: bool, /
+    ) -> list[dict[str, Any]]:
+        """The tasks that are allowed, as `index` shows them."""
+
+    def unavailable(self, description: Description) -> str | None:
+        """Why a task cannot run here, or None."""
+
+    def accept(
+        self, description: Description, given: Sequence[Any] | Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The values that a client's arguments are. Raises InvalidArguments."""
+
+
+class Outputs(Protocol):
+    """What jobs wrote."""
+
+    def read(self, job: int, offset: int, limit: int, /) -> tuple[bytes, int]:
+        """At most `limit` bytes from `offset` on, and the offset of the byte behind them."""
+
+
+@dataclass(slots=True)
+class Context:
+    """All that a handler may use.
+
+    Attributes:
+        clock: seconds, and calls later.
+        version: the daemon's.
+    """
+
+    scheduler: Scheduler
+    catalog: Catalog
+    keyring: Keyring
+    outputs: Outputs
+    clock: IReactorTime
+    version: str
+    limits: Limits

@@ -1,0 +1,279 @@
+"""What is done for each request: one function a request, and the table of them.
+
+A handler gets the context, who asks, the request, and where it came from. It gives a response, or a
+Deferred of one, or raises an `AptaskError`; it knows nothing of bytes and connections. Its rules:
+
+- Whether a job is one's own is asked in one place, `_find`, by every handler that names one.
+- What another owner has and what does not exist are answered with the same words.
+- A handler that `holds` may take as long as a task does. It is cancelled when its client has gone
+  or the daemon shuts down; the others never are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+from msgspec.json import Encoder
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from aptask.errors import Unauthorized, Unavailable, UnknownTask, UnknownTaskid
+from aptask.model import arguments, messages
+from aptask.model.description import Description
+from aptask.model.job import Job, State
+from aptask.model.messages import Request, Response
+from aptask.serving.context import Context
+from aptask.serving.keyring import Identity
+from aptask.serving.text import decode_piece
+
+LISTED_AT_ONCE = 1000
+"""How many tasks of a list are made in one go, before others have their turn."""
+
+EVERYONE = "*"
+"""What `owner` means all owners."""
+
+_encode = Encoder().encode
+
+Answer = Response | Deferred[Response]
+
+
+class Handler(NamedTuple):
+    """How a request is carried out.
+
+    Attributes:
+        function: takes context, identity (None where the request needs no key and has no valid
+            one), request, and peer for people.
+        holds: whether requests behind it on the same connection wait for its answer.
+    """
+
+    function: Callable[[Context, Any, Any, str], Answer]
+    holds: bool = False
+
+
+def ping(context: Context, identity: Identity | None, request: messages.Ping, peer: str) -> Answer:
+    """Say that the daemon is there, and more to those it knows."""
+    response = messages.PingResponse(protocol=messages.PROTOCOL_VERSION)
+    if identity is not None:
+        response.version = context.version
+        response.role = identity.role
+        response.user = identity.name
+    return response
+
+
+def help_(context: Context, identity: Identity | None, request: messages.Help, peer: str) -> Answer:
+    """Say what can be asked, and how."""
+    return messages.HelpResponse(requests=_requests())
+
+
+def index(context: Context, identity: Identity, request: messages.Index, peer: str) -> Answer:
+    """Say what this key may start."""
+    listed = context.catalog.entries(identity.may_start, request.schema)
+    return messages.IndexResponse(index=listed)
+
+
+def start(context: Context, identity: Identity, request: messages.Start, peer: str) -> Answer:
+    """Check a task's name and arguments, and hand it to the scheduler."""
+    catalog = context.catalog
+    description = catalog.get(request.name)
+    if description is None or not identity.may_start(description):
+        raise _unknown_task(context, identity, request.name)
+    why = catalog.unavailable(description)
+    if why is not None:
+        raise Unavailable(f"task `{description.name}` cannot run here: {why}")
+    values = catalog.accept(description, request.arguments)
+    shown, secrets = _split(description, values)
+    return context.scheduler.submit(identity.name, description, shown, secrets).addCallback(
+        _started
+    )
+
+
+def stop(context: Context, identity: Identity, request: messages.Stop, peer: str) -> Answer:
+    """Have a task end."""
+
+    def found(job: Job) -> Deferred[Response]:
+        return context.scheduler.stop(job, request.grace).addCallback(_stopping)
+
+    return _find(context, identity, request.taskid).addCallback(found)
+
+
+def active(context: Context, identity: Identity, request: messages.Active, peer: str) -> Answer:
+    """List tasks that have not ended: one's own or, for an admin, another's or all."""
+    owner: str | None = identity.name if request.owner is None else request.owner
+    if owner != identity.name and not identity.is_admin:
+        raise Unauthorized("field `owner`: another's tasks are shown to admins only")
+    if owner == EVERYONE and identity.is_admin:
+        owner = None
+    jobs, total = context.scheduler.active(owner, request.limit, request.offset)
+    return _list(context.clock, identity, jobs, total)
+
+
+def show(context: Context, identity: Identity, request: messages.Show, peer: str) -> Answer:
+    """Show one task."""
+
+    def found(job: Job) -> Response:
+        return messages.ShowResponse(task=_task(context, identity, job))
+
+    return _find(context, identity, request.taskid).addCallback(found)
+
+
+def wait(context: Context, identity: Identity, request: messages.Wait, peer: str) -> Answer:
+    """Answer when a task has ended, or at the timeout."""
+
+    def respond(job: Job) -> Response:
+        ended = job.state is State.ENDED
+        return messages.WaitResponse(task=_task(context, identity, job), ended=ended)
+
+    def found(job: Job) -> Response | Deferred[Response]:
+        if job.state is State.ENDED or request.timeout == 0:
+            return respond(job)
+        return _ended(context, job, request.timeout).addCallback(respond)
+
+    return _find(context, identity, request.taskid).addCallback(found)
+
+
+def output(context: Context, identity: Identity, request: messages.Output, peer: str) -> Answer:
+    """Give a piece of what a task wrote."""
+    # A character of four bytes has to fit into a piece, or its reader would never get past it.
+    limit = max(request.limit, 4)
+
+    def found(job: Job) -> Response:
+        # Asked before reading: what is written in between is not lost by saying `end`.
+        ended = job.state is State.ENDED
+        read = context.outputs.read
+        piece, offset = read(job.id, request.offset, limit)
+        end = ended and not read(job.id, offset, 1)[0]
+        text, left = decode_piece(piece, final=end)
+        return messages.OutputResponse(text=text, offset=offset - left, end=end)
+
+    return _find(context, identity, request.taskid).addCallback(found)
+
+
+HANDLERS: dict[type[Request], Handler] = {
+    messages.Ping: Handler(ping),
+    messages.Help: Handler(help_),
+    messages.Index: Handler(index),
+    messages.Start: Handler(start),
+    messages.Stop: Handler(stop),
+    messages.Active: Handler(active),
+    messages.Show: Handler(show),
+    messages.Wait: Handler(wait, holds=True),
+    messages.Output: Handler(output),
+}
+"""How each request is carried out."""
+
+
+def _find(context: Context, identity: Identity, taskid: str) -> Deferred[Job]:
+    """The job that a request means, if it is there and theirs to see.
+
+    Raises:
+        UnknownTaskid: it is not, or the Deferred fails with that.
+    """
+    number = messages.job_id(taskid)
+    if number is None:
+        raise _unknown_taskid(taskid)
+
+    def found(job: Job | None) -> Job:
+        if job is None or (job.owner != identity.name and not identity.is_admin):
+            raise _unknown_taskid(taskid)
+        return job
+
+    return context.scheduler.find(number).addCallback(found)
+
+
+def _ended(context: Context, job: Job, timeout: float | None) -> Deferred[Job]:
+    """Fires with a job when it has ended, or as it is at the timeout, in seconds."""
+
+    def release() -> None:
+        unsubscribe()
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def changed(changed_job: Job) -> None:
+        if changed_job.state is State.ENDED:
+            release()
+            ended.callback(changed_job)
+
+    def late() -> None:
+        release()
+        ended.callback(job)
+
+    ended: Deferred[Job] = Deferred(lambda _: release())
+    timer = None if timeout is None else context.clock.callLater(timeout, late)
+    unsubscribe = context.scheduler.publisher.subscribe(job.id, changed)
+    return ended
+
+
+def _list(
+    clock: IReactorTime, identity: Identity, jobs: list[tuple[Job, int]], total: int
+) -> Answer:
+    """The response with these jobs; a long list is made piece by piece."""
+    listed: list[messages.Task] = []
+    answered: Deferred[Response] = Deferred()
+
+    def add_piece() -> Response | None:
+        for job, position in jobs[len(listed) : len(listed) + LISTED_AT_ONCE]:
+            listed.append(
+                messages.task(job, position=position, owner=identity.is_admin, listed=True)
+            )
+        if len(listed) < len(jobs):
+            clock.callLater(0, continue_)
+            return None
+        return messages.ActiveResponse(active=listed, total=total)
+
+    def continue_() -> None:
+        response = add_piece()
+        if response is not None:
+            answered.callback(response)
+
+    return add_piece() or answered
+
+
+def _task(context: Context, identity: Identity, job: Job) -> messages.Task:
+    position = context.scheduler.position(job)
+    return messages.task(job, position=position, owner=identity.is_admin)
+
+
+def _split(description: Description, values: dict[str, Any]) -> tuple[bytes, bytes | None]:
+    """The JSON of arguments that may be shown, and of those that may not."""
+    for argument in description.arguments:
+        if argument.secret:
+            secrets = arguments.secrets(description.arguments, values)
+            shown = arguments.show(description.arguments, values)
+            return _encode(shown), _encode(secrets) if secrets else None
+    return _encode(values), None
+
+
+def _started(job: Job) -> Response:
+    return messages.StartResponse(taskid=str(job.id))
+
+
+def _stopping(job: Job) -> Response:
+    return messages.StopResponse(taskid=str(job.id))
+
+
+def _unknown_task(context: Context, identity: Identity, name: str) -> UnknownTask:
+    message = f"no task `{name[:100]}`"
+    nearest = context.catalog.nearest(name[:100], identity.may_start)
+    if nearest:
+        message += "; did you mean " + " or ".join(f"`{near}`" for near in nearest) + "?"
+    return UnknownTask(message)
+
+
+def _unknown_taskid(taskid: str) -> UnknownTaskid:
+    return UnknownTaskid(f"no task with the id `{taskid[:100]}`")
+
+
+@cache
+def _requests() -> dict[str, Any]:
+    """What `help` answers: it never changes while the daemon runs."""
+    return {
+        name: {
+            "help": " ".join((request.__doc__ or "").split()),
+            "key": request.needs_key,
+            "fields": messages.fields(request),
+            "example": messages.example(request),
+        }
+        for name, request in messages.REQUESTS.items()
+    }

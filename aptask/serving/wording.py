@@ -1,0 +1,79 @@
+"""What is wrong with a request's fields, in words for people.
+
+msgspec finds the fault; its messages speak of Python's types. Here they get the words of the wire,
+and the name of the field first.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from msgspec import ValidationError
+
+from aptask.model.messages import REQUESTS, Request
+
+NAME_LENGTH = 100
+"""How many characters of a name that a client made up are repeated to it."""
+
+_WORDS = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "an array",
+    "object": "an object",
+    "null": "null",
+}
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(.*)`")
+_WRONG_TYPE = re.compile(r"Expected `([^`]+)`, got `([^`]+)` - at `\$\.(\w+)`")
+_OUT_OF_BOUNDS = re.compile(r"Expected `\w+` (>=|<=|>|<) ([^ ]+) - at `\$\.(\w+)`")
+_BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+
+
+def explain(request: type[Request], error: ValidationError) -> str:
+    """Say which field of a request is wrong, and what it should be."""
+    text = str(error)
+    if match := _UNKNOWN.fullmatch(text):
+        return f"no such field: `{match[1][:NAME_LENGTH]}`; {_takes(request)}"
+    if match := _MISSING.fullmatch(text):
+        return f"field `{match[1]}` is missing; {_takes(request)}"
+    if match := _WRONG_TYPE.fullmatch(text):
+        wanted = " or ".join(_WORDS.get(kind, kind) for kind in match[1].split(" | "))
+        given = "a fraction" if match[2] == "float" else _WORDS.get(match[2], match[2])
+        return f"field `{match[3]}` must be {wanted}, not {given}"
+    if match := _OUT_OF_BOUNDS.fullmatch(text):
+        return f"field `{match[3]}` must be {_BOUNDS[match[1]]} {match[2].removesuffix('.0')}"
+    return f"the request is not of its shape: {text}"
+
+
+def explain_name(name: Any) -> str:
+    """Say what is wrong with a value that should be a request's name."""
+    if name is None:
+        return "field `request` must be text, the name of a request"
+    return f"field `request` must be text, not {_kind(name)}"
+
+
+def list_requests() -> str:
+    """The names of all requests, for a sentence."""
+    return ", ".join(f"`{name}`" for name in REQUESTS)
+
+
+def _takes(request: type[Request]) -> str:
+    name = request.__struct_config__.tag
+    fields = [field for field in request.__struct_fields__ if field not in ("key", "id")]
+    listed = ", ".join(f"`{field}`" for field in [*fields, "key", "id"])
+    return f"`{name}` takes {listed}"
+
+
+def _kind(value: Any) -> str:
+    for kind, word in (
+        (bool, "true or false"),
+        ((int, float), "a number"),
+        (list, "an array"),
+        (dict, "an object"),
+    ):
+        if isinstance(value, kind):
+            return word
+    return "null"
