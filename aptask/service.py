@@ -47,7 +47,7 @@ from aptask.serving.keyring import Identity, Keyring, digest
 from aptask.serving.tcp import RequestFactory
 from aptask.storage.memory import MemoryStore
 from aptask.tasks.catalog import Catalog
-from aptask.tasks.configured import read_tasks
+from aptask.tasks.configured import Configuration, read_tasks
 from aptask.tasks.discover import discover
 from aptask.version import __version__
 
@@ -109,7 +109,7 @@ def makeService(options: Options) -> IService:
     parent: dict[str, Any] = options.parent or {}
     try:
         settings = load(options, os.environ)
-        read_tasks(settings.tasks, str(settings.config))
+        _configured(settings)
         _lock(_make_folder(settings.data)).close()
     except ConfigurationError as error:
         _refuse(error.message)
@@ -196,6 +196,10 @@ class AptaskService(Service):
         self._pruning.clock = self._reactor
         self._pruning.start(PRUNE_SECONDS, now=False)
         _calm_collector()
+        # Before the reactor runs, a signal would end this process without a word.
+        self._reactor.callWhenRunning(self._ready)
+
+    def _ready(self) -> None:
         _notify_systemd("READY=1")
         self._log.info(
             "aptask {version} serves; stop it with Ctrl-C or `kill {pid}`",
@@ -206,7 +210,7 @@ class AptaskService(Service):
     def _discover(self) -> Catalog:
         settings = self._settings
         origin = str(settings.config)
-        configured = read_tasks(settings.tasks, origin)
+        configured = _configured(settings)
         path = [str(folder) for folder in settings.task_folders]
         if settings.config is not None:
             path.append(str(settings.config.parent))
@@ -309,7 +313,22 @@ class AptaskService(Service):
 
 
 def _refuse(message: str) -> NoReturn:
-    raise SystemExit("\n".join(f"aptask: {line}" for line in message.splitlines()))
+    # twistd turns what goes to sys.stderr into lines of its log.
+    for line in message.splitlines():
+        print(f"aptask: {line}", file=sys.__stderr__)
+    raise SystemExit(1)
+
+
+def _configured(settings: Settings) -> Configuration:
+    """The tasks of the configuration.
+
+    Raises:
+        ConfigurationError: one of them is wrong.
+    """
+    try:
+        return read_tasks(settings.tasks, str(settings.config))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{settings.config}: {error.message}") from None
 
 
 def _make_folder(folder: Path) -> Path:

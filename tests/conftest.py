@@ -181,8 +181,9 @@ def daemons() -> Iterator[Callable[..., Daemon]]:
             return daemon
 
         yield start
-        for daemon in running:
-            daemon.stop()
+        with contextlib.ExitStack() as ending:
+            for daemon in running:
+                ending.callback(daemon.stop)
 
 
 @pytest.fixture(scope="module")

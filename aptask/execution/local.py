@@ -217,7 +217,7 @@ class LocalExecutor:
                     str(self._folder),
                     self._instance,
                 ],
-                env=self._environment,
+                env={**self._environment, family.MARK: f"{self._instance}/runner/0"},
                 childFDs={0: nothing, 1: log, 2: log, READY_DESCRIPTOR: "r"},
             )
         finally:

@@ -93,6 +93,10 @@ class RunnerLinkFactory(Factory):
         self._abandoned = abandoned
         self._current: RunnerLink | None = None
 
+    def is_empty(self) -> bool:
+        """Whether no daemon is there."""
+        return self._current is None
+
     def buildProtocol(self, addr: object) -> RunnerLink:
         """A new daemon's connection: the one before is closed."""
         before, self._current = self._current, RunnerLink(self._runner, self._gone)

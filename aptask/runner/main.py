@@ -22,6 +22,9 @@ from aptask.runner.runner import Runner
 ABANDONED_GRACE = 5.0
 """Seconds that jobs have to end when the daemon died."""
 
+FIRST_SECONDS = 10.0
+"""How long a daemon may take to come for the first time."""
+
 
 def main(reactor: Any, folder: Path, instance: str) -> None:
     """Run until there is nothing left to do.
@@ -47,7 +50,10 @@ def main(reactor: Any, folder: Path, instance: str) -> None:
     socket = folder / RUNNER_SOCKET
     socket.unlink(missing_ok=True)
     endpoint = UNIXServerEndpoint(reactor, str(socket), mode=0o600)
-    endpoint.listen(RunnerLinkFactory(runner, abandoned))
+    factory = RunnerLinkFactory(runner, abandoned)
+    endpoint.listen(factory)
+    # A daemon that died meanwhile will not come.
+    reactor.callLater(FIRST_SECONDS, lambda: factory.is_empty() and abandoned())
     reactor.callWhenRunning(_say_ready)
     reactor.run()
 
