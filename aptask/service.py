@@ -5,16 +5,14 @@ said before anything is made; what shows only at start (a port is taken, the dat
 a running daemon) stops the start. Either way it is one clear sentence, and exit status 1.
 """
 
+# mypy: disallow-untyped-calls=False
+# (Service's and Options' methods have no types.)
+
 from __future__ import annotations
 
-import fcntl
-import gc
 import os
-import resource
-import secrets
 import shutil
 import signal
-import socket
 import sys
 import time
 from collections.abc import Iterable
@@ -45,15 +43,15 @@ from aptask.serving.context import Context
 from aptask.serving.dispatch import Dispatcher
 from aptask.serving.keyring import Identity, Keyring, digest
 from aptask.serving.tcp import RequestFactory
+from aptask.storage.folder import local_key, lock, make_folder, remove_dead_socket
 from aptask.storage.memory import MemoryStore
+from aptask.system import calm_collector, notify_systemd, raise_descriptors
 from aptask.tasks.catalog import Catalog
 from aptask.tasks.configured import Configuration, read_tasks
 from aptask.tasks.discover import discover
 from aptask.version import __version__
 
 OUTPUT_FOLDER = "output"
-LOCAL_KEY = "local.key"
-LOCK = "lock"
 PRUNE_SECONDS = 60.0
 END_SECONDS = 3.0
 """What is left of `stop_deadline` when the last job has been killed, for everything else."""
@@ -110,7 +108,7 @@ def makeService(options: Options) -> IService:
     try:
         settings = load(options, os.environ)
         _configured(settings)
-        _lock(_make_folder(settings.data)).close()
+        lock(make_folder(settings.data)).close()
     except ConfigurationError as error:
         _refuse(error.message)
     return AptaskService(reactor, settings, daemonised=parent.get("nodaemon") is False)
@@ -165,9 +163,9 @@ class AptaskService(Service):
         settings = self._settings
         for warning in settings.warnings:
             self._log.warn("{warning}", warning=warning)
-        folder = _make_folder(settings.data)
-        self._lock = _lock(folder)
-        _raise_descriptors(settings.limits.connections + SPARE_DESCRIPTORS)
+        folder = make_folder(settings.data)
+        self._lock = lock(folder)
+        raise_descriptors(settings.limits.connections + SPARE_DESCRIPTORS)
         self._catalog = self._discover()
         self._executor = LocalExecutor(self._reactor, folder, os.environ)
         self._scheduler = Scheduler(
@@ -195,12 +193,12 @@ class AptaskService(Service):
         self._pruning = LoopingCall(self._prune, outputs)
         self._pruning.clock = self._reactor
         self._pruning.start(PRUNE_SECONDS, now=False)
-        _calm_collector()
+        calm_collector()
         # Before the reactor runs, a signal would end this process without a word.
         self._reactor.callWhenRunning(self._ready)
 
     def _ready(self) -> None:
-        _notify_systemd("READY=1")
+        notify_systemd("READY=1")
         self._log.info(
             "aptask {version} serves; stop it with Ctrl-C or `kill {pid}`",
             version=__version__,
@@ -246,7 +244,7 @@ class AptaskService(Service):
             )
             for key in self._settings.keys
         ]
-        keys.append((digest(_local_key(folder)), Identity(LOCAL_OWNER, "admin")))
+        keys.append((digest(local_key(folder)), Identity(LOCAL_OWNER, "admin")))
         return Keyring(keys, self._settings.authentication)
 
     def _listen(self, endpoint: Endpoint) -> IListeningPort:
@@ -257,7 +255,7 @@ class AptaskService(Service):
         """
         try:
             if endpoint.path is not None:
-                _remove_dead_socket(endpoint.path)
+                remove_dead_socket(endpoint.path)
             listening = serverFromString(self._reactor, endpoint.description).listen(self._factory)
         except (ValueError, OSError) as error:
             raise ConfigurationError(_cannot_listen(endpoint, str(error))) from None
@@ -289,7 +287,7 @@ class AptaskService(Service):
     def stopService(self) -> Deferred[None]:
         """Stop gracefully, within `stop_deadline`; a further signal ends the jobs at once."""
         super().stopService()
-        _notify_systemd("STOPPING=1")
+        notify_systemd("STOPPING=1")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled_again)
         self._log.info("stopping; a second signal ends all tasks at once")
@@ -331,82 +329,6 @@ def _configured(settings: Settings) -> Configuration:
         raise ConfigurationError(f"{settings.config}: {error.message}") from None
 
 
-def _make_folder(folder: Path) -> Path:
-    """Make the data folder, readable by its owner only.
-
-    Raises:
-        ConfigurationError: it cannot be made, or not be written to.
-    """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the data folder {folder} cannot be made: {error.strerror}"
-        ) from None
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        raise ConfigurationError(f"the data folder {folder} cannot be written to")
-    return folder
-
-
-def _lock(folder: Path) -> Any:
-    """Hold the data folder for as long as the file that is given stays open.
-
-    Raises:
-        ConfigurationError: another daemon holds it.
-    """
-    try:
-        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the data folder {folder} cannot be locked: {error.strerror}"
-        ) from None
-    file = os.fdopen(descriptor, "r+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        pid = file.read().strip() or "?"
-        file.close()
-        raise ConfigurationError(
-            f"the data folder {folder} belongs to a running daemon (process {pid}); stop that one,"
-            " or name another folder with --data"
-        ) from None
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
-    return file
-
-
-def _local_key(folder: Path) -> str:
-    """The key of the daemon's own account; made on its first start.
-
-    Raises:
-        ConfigurationError: the file is there, but holds no key.
-    """
-    path = folder / LOCAL_KEY
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except FileExistsError:
-        key = path.read_text(errors="replace").strip()
-        if not key:
-            raise ConfigurationError(f"{path} holds no key: remove it, and start again") from None
-        return key
-    with os.fdopen(descriptor, "w") as file:
-        key = secrets.token_urlsafe(32)
-        file.write(key + "\n")
-    return key
-
-
-def _remove_dead_socket(path: str) -> None:
-    """Remove a Unix socket that nobody listens on any more."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            Path(path).unlink(missing_ok=True)
-        except OSError:
-            return
-
-
 def _cannot_listen(endpoint: Endpoint, why: str) -> str:
     return f"cannot listen on {endpoint.description}: {why.rstrip('.')}"
 
@@ -416,31 +338,3 @@ def _shown(address: Any) -> str:
         return f"{address.host}:{address.port}"
     name = getattr(address, "name", address)
     return os.fsdecode(name) if isinstance(name, bytes) else str(name)
-
-
-def _raise_descriptors(wanted: int) -> None:
-    """Let this process have enough descriptors for its clients, where the system allows it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY:
-        hard = wanted
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
-
-
-def _calm_collector() -> None:
-    """Keep the cyclic collector from walking over what stays: its pauses are clients' waiting."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
-
-
-def _notify_systemd(state: str) -> None:
-    """Tell systemd, where it started this process; see sd_notify(3)."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if address:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
-            try:
-                notify.connect(address.replace("@", "\0", 1) if address[0] == "@" else address)
-                notify.sendall(state.encode())
-            except OSError:
-                Logger().failure("systemd could not be told {state}", state=state)

@@ -1,0 +1,94 @@
+"""The data folder: made for its owner alone, held by one daemon at a time.
+
+Each function raises a `ConfigurationError` that says what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import socket
+from pathlib import Path
+from typing import TextIO
+
+from aptask.errors import ConfigurationError
+
+LOCAL_KEY = "local.key"
+LOCK = "lock"
+
+
+def make_folder(folder: Path) -> Path:
+    """Make the data folder, readable by its owner only.
+
+    Raises:
+        ConfigurationError: it cannot be made, or not be written to.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the data folder {folder} cannot be made: {error.strerror}"
+        ) from None
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise ConfigurationError(f"the data folder {folder} cannot be written to")
+    return folder
+
+
+def lock(folder: Path) -> TextIO:
+    """Hold the data folder for as long as the file that is given stays open.
+
+    Raises:
+        ConfigurationError: another daemon holds it.
+    """
+    try:
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the data folder {folder} cannot be locked: {error.strerror}"
+        ) from None
+    file = os.fdopen(descriptor, "r+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = file.read().strip() or "?"
+        file.close()
+        raise ConfigurationError(
+            f"the data folder {folder} belongs to a running daemon (process {pid}); stop that one,"
+            " or name another folder with --data"
+        ) from None
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
+
+
+def local_key(folder: Path) -> str:
+    """The key of the daemon's own account; made on its first start.
+
+    Raises:
+        ConfigurationError: the file is there, but holds no key.
+    """
+    path = folder / LOCAL_KEY
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        key = path.read_text(errors="replace").strip()
+        if not key:
+            raise ConfigurationError(f"{path} holds no key: remove it, and start again") from None
+        return key
+    with os.fdopen(descriptor, "w") as file:
+        key = secrets.token_urlsafe(32)
+        file.write(key + "\n")
+    return key
+
+
+def remove_dead_socket(path: str) -> None:
+    """Remove a Unix socket that nobody listens on any more."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)
+        except OSError:
+            return
