@@ -34,7 +34,7 @@ class Target(msgspec.Struct, frozen=True):
         module: the name to import, or, with `file`, the name to give to it.
         attribute: the dotted name within the module.
         file: the path of the source file, where it is no importable module.
-        path: folders to put before `sys.path`.
+        path: folders to put before `sys.path`, or behind it with `file`.
     """
 
     kind: Kind

@@ -230,7 +230,10 @@ class Framer:
         except UnicodeDecodeError as error:
             certain = error.start if error.reason == "invalid start byte" else error.end
             return certain - carried
-        self._decoder = decoder if decoder.getstate()[0] else None
+        carried_on = decoder.getstate()[0]
+        if len(carried_on) == 2 and carried_on[0] == 0xED and carried_on[1] >= 0xA0:
+            return len(data) - 1  # a surrogate: Python tells only with the byte behind these two
+        self._decoder = decoder if carried_on else None
         return None
 
 

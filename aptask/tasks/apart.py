@@ -34,15 +34,12 @@ class Fault(Exception):
     """Why a function gave nothing: a sentence without a subject."""
 
 
-def run_apart(
-    functions: Sequence[Callable[[], bytes]], timeout: float, private: Sequence[int] = ()
-) -> list[bytes | Fault]:
+def run_apart(functions: Sequence[Callable[[], bytes]], timeout: float) -> list[bytes | Fault]:
     """Run functions apart.
 
     Args:
         functions: each gives what is to be handed back.
         timeout: seconds that each of them has.
-        private: descriptors that they must not have.
 
     Returns:
         for each, in order, what it gave or why it gave nothing.
@@ -57,7 +54,7 @@ def run_apart(
                 if sum(now - child.started < SLOW_AFTER for child in children) >= AT_ONCE:
                     break
                 index = waiting.pop()
-                children.append(_Child(index, functions[index], timeout, private))
+                children.append(_Child(index, functions[index], timeout))
             _wait(children)
             for child in list(children):
                 result = child.result()
@@ -74,9 +71,7 @@ def run_apart(
 class _Child:
     """A process that runs one function."""
 
-    def __init__(
-        self, index: int, function: Callable[[], bytes], timeout: float, private: Sequence[int]
-    ) -> None:
+    def __init__(self, index: int, function: Callable[[], bytes], timeout: float) -> None:
         self.index = index
         self.started = time.monotonic()
         self._timeout = timeout
@@ -85,7 +80,8 @@ class _Child:
         self.is_open = True
         self._pid = os.fork()
         if self._pid == 0:
-            _be_child(function, writing, timeout, (self.pipe, *private))
+            os.close(self.pipe)
+            _be_child(function, writing, timeout)
         os.close(writing)
         os.set_blocking(self.pipe, False)
 
@@ -96,7 +92,7 @@ class _Child:
         ended = os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         self._read()
         length = int.from_bytes(self._data[:_LENGTH])
-        if len(self._data) >= _LENGTH + max(length, 1):
+        if len(self._data) >= _LENGTH + length:
             return bytes(self._data[_LENGTH : _LENGTH + length])
         if ended is not None:
             return Fault(_how_it_ended(ended))
@@ -133,16 +129,12 @@ def _wait(children: Sequence[_Child]) -> None:
     poll.poll(_POLL * 1000)
 
 
-def _be_child(
-    function: Callable[[], bytes], writing: int, timeout: float, private: Sequence[int]
-) -> NoReturn:
+def _be_child(function: Callable[[], bytes], writing: int, timeout: float) -> NoReturn:
     own = os.getpid()
     try:
         os.setsid()
         # In case that whoever watches the time is killed.
         signal.alarm(math.ceil(timeout) + 2)
-        for descriptor in private:
-            os.close(descriptor)
         null = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(null, standard)

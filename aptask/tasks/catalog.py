@@ -51,7 +51,11 @@ class Catalog:
         self._descriptions = {each.name: each for each in sorted(descriptions, key=_by_name)}
         self._which = which
         self._clock = clock
-        self._private = () if data_folder is None else (data_folder, os.path.realpath(data_folder))
+        self._private = (
+            ()
+            if data_folder is None
+            else {os.path.abspath(data_folder), os.path.realpath(data_folder)}
+        )
         self._installed: dict[str, tuple[float, bool]] = {}
         self._prepared = {
             name: (description, self._prepare(description))
@@ -160,23 +164,26 @@ class Catalog:
         private = self._private
         if not description.privileged or not private:
             return fill
+        start = home()
 
         def fill_guarded(values: Values) -> Spawn:
             spawn = fill(values)
             for folder in private:
-                _refuse(spawn, folder)
+                _refuse(spawn, start, folder)
             return spawn
 
         return fill_guarded
 
 
-def _refuse(spawn: Spawn, data_folder: str) -> None:
+def _refuse(spawn: Spawn, start: str, private: str) -> None:
     """Refuse what is in the data folder by its name: the reactor must not wait for a disk."""
-    folder = home() if spawn.cwd is None else join(home(), spawn.cwd)
-    if is_within(folder, data_folder):
-        raise InvalidArguments(f"{spawn.cwd} is in aptask's own data folder")
+    folder = start if spawn.cwd is None else join(start, spawn.cwd)
+    if is_within(folder, private):
+        raise InvalidArguments(f"{folder} is in aptask's own data folder")
+    # A path from outside into the folder has its name in it; few words do.
+    name = os.path.basename(private)
     for word in (*spawn.command, spawn.stdin_file or ""):
-        if "/" in word and is_within(join(folder, word), data_folder):
+        if name in word and "/" in word and is_within(join(folder, word), private):
             raise InvalidArguments(f"{word} is in aptask's own data folder")
 
 

@@ -50,9 +50,9 @@ def load(target: Target) -> Any:
 
 def load_module(target: Target) -> ModuleType:
     """The module that a target names, imported once in a process. Raises as `load`."""
-    for folder in reversed(target.path):
-        if folder not in sys.path:
-            sys.path.insert(0, folder)
+    # Those of files come last: a task file `email.py` must not hide Python's own `email`.
+    place = 0 if target.file is None else len(sys.path)
+    sys.path[place:place] = [folder for folder in target.path if folder not in sys.path]
     if target.file is None:
         return importlib.import_module(target.module)
     known = sys.modules.get(target.module)
@@ -111,12 +111,12 @@ def launch(target: Target, values: Mapping[str, Any]) -> Spawn:
     instance: Program = load(target)(**values)
     cls = type(instance)
     arguments = arguments_of(cls)
-    own = {argument.name: getattr(instance, argument.name) for argument in arguments}
+    own = {argument.name: _plain(getattr(instance, argument.name)) for argument in arguments}
+    template = template_of(instance)
     try:
         # The runner, which makes the parser, is the one that says whether there is such a one.
-        fill = compile_template(template_of(instance), arguments, check_parser=str)
-        spawn = fill({name: _plain(value) for name, value in own.items()})
-    except InvalidArguments as error:
+        spawn = compile_template(template, arguments, check_parser=str)(own)
+    except (ValueError, InvalidArguments) as error:
         raise ValueError(f"{cls.__name__}: {error}") from None
     spawn.judged = cls.succeeded is not Program.succeeded
     return spawn

@@ -33,7 +33,7 @@ class Reporter:
     """Writes reports, and holds back what comes too fast: the newest wins.
 
     Args:
-        write: takes one whole line.
+        write: takes one whole line; an `OSError` of it is not the task's business.
         clock: seconds that never go back.
     """
 
@@ -88,17 +88,11 @@ class Reporter:
             line["message"] = clean(held.message.encode("utf-8", "replace").decode())
         if line:
             self._sent.append(self._clock())
-            self._write(_encode(line) + b"\n")
-
-
-def _write_to(descriptor: int) -> Callable[[bytes], object]:
-    def write(line: bytes) -> None:
-        try:
-            os.write(descriptor, line)
-        except OSError:
-            pass
-
-    return write
+            try:
+                self._write(_encode(line) + b"\n")
+            except OSError:
+                # Nobody reads it any more: that is no fault of the task.
+                pass
 
 
 def _from_environment() -> Reporter:
@@ -106,7 +100,7 @@ def _from_environment() -> Reporter:
         descriptor = int(os.environ["APTASK_REPORT_FD"])
     except (KeyError, ValueError):
         return Reporter(lambda _line: None)
-    return Reporter(_write_to(descriptor))
+    return Reporter(lambda line: os.write(descriptor, line))
 
 
 _current: Reporter | None = None

@@ -103,7 +103,7 @@ def _template(settings: Mapping[str, Any], owner: str) -> Template:
             env=(
                 given["env"]
                 if env_is_argument
-                else _env("env", given["env"]) | _env("secret_env", given["secret_env"])
+                else _env("env", given["env"]) | _env("secret_env", given["secret_env"]) or None
             ),
             stdin=stdin,
             stdin_file=stdin_file,
