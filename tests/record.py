@@ -54,7 +54,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer(body=True)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *arguments: object) -> None:
         """Says nothing: a recording holds the program's words only."""
 
     def _answer(self, *, body: bool) -> None:
@@ -79,7 +79,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     ) -> None:
         self.send_response(200)
         self.send_header("Content-Type", kind)
-        self.send_header("Content-Length" if known else "Connection", str(len(data)) if known else "close")
+        self.send_header(
+            "Content-Length" if known else "Connection", str(len(data)) if known else "close"
+        )
         self.end_headers()
         if not body:
             return
@@ -129,11 +131,25 @@ def write_tree(path: Path, count: int, size: int) -> None:
 
 
 def write_repository(path: Path, files: int) -> None:
-    """Makes a git repository of `files` files in one commit, by nobody."""
-    write_tree(path, files, 3000)
-    run = ["git", "-c", "user.name=nobody", "-c", "user.email=nobody@example.invalid"]
-    for arguments in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "files"]):
-        subprocess.run([*run, *arguments], cwd=path, env=environment(), check=True)
+    """Makes a git repository of `files` files in three commits, by nobody."""
+    run = [
+        "git",
+        "-c",
+        "user.name=nobody",
+        "-c",
+        "user.email=nobody@example.invalid",
+        "-C",
+        str(path),
+    ]
+    path.mkdir(parents=True)
+    subprocess.run([*run, "init", "-q"], env=environment(), check=True)
+    for change in range(3):
+        for number in range(files):
+            lines = [f"{number * line} apples" for line in range(100)]
+            lines[number % 100] = f"change {change}"
+            (path / f"file{number:04}.txt").write_text("\n".join(lines))
+        for arguments in (["add", "."], ["commit", "-q", "-m", f"change {change}"]):
+            subprocess.run([*run, *arguments], env=environment(), check=True)
 
 
 def write_wheel(name: str, size: int) -> None:
@@ -151,8 +167,10 @@ def write_wheel(name: str, size: int) -> None:
 def write_video(path: Path, seconds: float) -> None:
     """Makes a small film with sound."""
     subprocess.run(
-        ["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=25"]
-        + ["-f", "lavfi", "-i", "sine", "-t", str(seconds), "-c:v", "mpeg4", str(path)],
+        [
+            *["ffmpeg", "-v", "error", "-y", "-f", "lavfi", "-i", "testsrc=size=320x240:rate=25"],
+            *["-f", "lavfi", "-i", "sine", "-t", str(seconds), "-c:v", "mpeg4", str(path)],
+        ],
         check=True,
     )
 
@@ -166,6 +184,7 @@ def environment() -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",
+        "GIT_PROGRESS_DELAY": "0",
         "RESTIC_PASSWORD": "none",
         "BORG_PASSPHRASE": "none",
         "BORG_RELOCATED_REPO_ACCESS_IS_OK": "yes",
@@ -205,6 +224,8 @@ def capture(
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
+        # pv and git ask whether they are in the foreground of the terminal that they write to.
+        preexec_fn=(lambda: fcntl.ioctl(1, termios.TIOCSCTTY, 0)) if terminal else None,
     )
     os.close(theirs)
     killer = threading.Timer(limit, process.kill)
@@ -277,6 +298,16 @@ def files(count: int, size: int) -> Callable[[], None]:
     return lambda: write_tree(FOLDER / "source", count, size)
 
 
+def half_copied() -> None:
+    """Prepares a folder `source` of very many files, most of which `target` has already."""
+    write_tree(FOLDER / "source", 2000, 100)
+    for number in range(2000):
+        if number % 10:
+            name = f"part{number // 10}/file{number:03}.dat"
+            (FOLDER / "target" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(FOLDER / "source" / name, FOLDER / "target" / name)
+
+
 def one_file(size: int, *, compressible: bool = False) -> Callable[[], None]:
     """Prepares a file `source.dat`."""
     return lambda: write_data(FOLDER / "source.dat", size, compressible=compressible)
@@ -289,13 +320,21 @@ def film(seconds: float) -> Callable[[], None]:
 
 def repository() -> None:
     """Prepares a git repository `origin` of enough objects that every phase is seen."""
-    write_repository(FOLDER / "origin", 1200)
+    write_repository(FOLDER / "origin", 700)
 
 
 def wheels() -> None:
     """Prepares wheels, one that needs nothing and two others."""
     for name, size in (("apple", 3 * MEBIBYTE), ("berry", 2 * MEBIBYTE), ("cherry", MEBIBYTE)):
         write_wheel(name, size)
+
+
+def pip_download(style: str) -> Callable[[str], list[str]]:
+    """A download of the wheels, shown by a bar of this style."""
+    return lambda address: [
+        *["python", "-m", "pip", "download", "--progress-bar", style, "--dest", "out"],
+        *["--index-url", f"{address}/simple/", "apple", "berry", "cherry"],
+    ]
 
 
 def formats(address: str) -> list[str]:
@@ -323,21 +362,44 @@ def formats(address: str) -> list[str]:
     if FOLDER.exists():
         (FOLDER / "info.json").write_text(json.dumps(info))
     # Two files are kept apart: what is joined with random bytes would fail in ffmpeg.
-    return ["yt-dlp", "--load-info-json", "info.json", "-f", "video,audio", "-o", "%(format_id)s.%(ext)s"]
+    return [
+        "yt-dlp",
+        "--load-info-json",
+        "info.json",
+        "-f",
+        "video,audio",
+        "-o",
+        "%(format_id)s.%(ext)s",
+    ]
 
 
 def restic_repository() -> None:
-    """Prepares a restic repository and files to back up."""
-    write_tree(FOLDER / "source", 60, MEBIBYTE)
-    subprocess.run(["restic", "-q", "-r", "repo", "init"], cwd=FOLDER, env=environment(), check=True)
+    """Prepares a restic repository and files to back up, which take their time to compress."""
+    for number in range(40):
+        path = FOLDER / "source" / f"file{number:03}.dat"
+        write_data(path, MEBIBYTE, seed=number, compressible=True)
+    subprocess.run(
+        ["restic", "-q", "-r", "repo", "init"], cwd=FOLDER, env=environment(), check=True
+    )
 
 
 def borg_repository(*, archive: bool) -> None:
     """Prepares a borg repository and, in it, an archive of files where `archive` is set."""
     write_tree(FOLDER / "source", 60, MEBIBYTE)
-    for arguments in (["init", "-e", "none", "repo"], ["create", "repo::first", "source"])[: 1 + archive]:
+    for arguments in (["init", "-e", "none", "repo"], ["create", "repo::first", "source"])[
+        : 1 + archive
+    ]:
         subprocess.run(["borg", *arguments], cwd=FOLDER, env=environment(), check=True)
     (FOLDER / "out").mkdir()
+
+
+def archive() -> None:
+    """Prepares an archive `target.7z` that takes its time to unpack."""
+    for number in range(20):
+        path = FOLDER / "source" / f"file{number:03}.dat"
+        write_data(path, 2 * MEBIBYTE, seed=number, compressible=True)
+    pack = ["7z", "a", "-m0=PPMd", "-ms=off", "target.7z", "source"]
+    subprocess.run(pack, cwd=FOLDER, check=True, stdout=subprocess.DEVNULL)
 
 
 def ninja_build() -> None:
@@ -367,20 +429,28 @@ TQDM_BYTES = (
     "    for n in range(50): time.sleep(0.02); bar.update(100000)\n"
 )
 TQDM_UNKNOWN = (
-    "import time, tqdm\n"
-    "for n in tqdm.tqdm(iter(range(30)), mininterval=0.01): time.sleep(0.02)\n"
+    "import time, tqdm\nfor n in tqdm.tqdm(iter(range(30)), mininterval=0.01): time.sleep(0.02)\n"
 )
 TQDM_NESTED = (
     "import time, tqdm\n"
     "for n in tqdm.trange(4, desc='epochs'):\n"
-    "    for m in tqdm.trange(10, desc='batches', leave=False, mininterval=0.01): time.sleep(0.02)\n"
+    "    for m in tqdm.trange(10, desc='batches', leave=False, mininterval=0.01):\n"
+    "        time.sleep(0.02)\n"
 )
+ENCODE_PART = ["ffmpeg", "-y", "-ss", "10", "-i", "source.mkv", "-t", "60", "-c:v", "mpeg4"]
 ENCODE = ["ffmpeg", "-y", "-i", "source.mkv", "-c:v", "mpeg4"]
+DD = ["dd", "of=target", "bs=64k", "count=640", "iflag=fullblock", "status=progress"]
+RESTIC = ["restic", "-r", "repo", "backup", "--compression", "max"]
+SLOW_RESTIC = {"RESTIC_PROGRESS_FPS": "10", "GOMAXPROCS": "1"}
 RSYNC_WHOLE = ["rsync", "-a", "--bwlimit=12m", "--info=progress2"]
 
 CASES: list[Case] = [
     *both("rsync-whole", fixed(*RSYNC_WHOLE, "source/", "target/"), files(40, MEBIBYTE // 2)),
-    Case("rsync-whole-names", fixed(*RSYNC_WHOLE, "-v", "source/", "target/"), files(30, MEBIBYTE // 2)),
+    Case(
+        "rsync-whole-names",
+        fixed(*RSYNC_WHOLE, "-v", "source/", "target/"),
+        files(30, MEBIBYTE // 2),
+    ),
     Case(
         "rsync-whole-planned",
         fixed(*RSYNC_WHOLE, "--no-inc-recursive", "-h", "source/", "target/"),
@@ -389,9 +459,16 @@ CASES: list[Case] = [
     Case(
         "rsync-many-folders",
         fixed("rsync", "-a", "--info=progress2", "source/", "target/"),
-        files(3000, 500),
+        half_copied,
     ),
-    *both("rsync-files", fixed("rsync", "-a", "--progress", "source/", "target/"), files(25, MEBIBYTE)),
+    *both(
+        "rsync-files", fixed("rsync", "-a", "--progress", "source/", "target/"), files(25, MEBIBYTE)
+    ),
+    Case(
+        "rsync-two-files",
+        fixed("rsync", "--bwlimit=12m", "--progress", "source.dat", "build.dat", "target/"),
+        lambda: (one_file(12 * MEBIBYTE)(), write_data(FOLDER / "build.dat", 12 * MEBIBYTE)),
+    ),
     Case(
         "rsync-one-file",
         fixed("rsync", "--bwlimit=12m", "--progress", "source.dat", "target.dat"),
@@ -403,26 +480,35 @@ CASES: list[Case] = [
         fixed(*ENCODE, "-nostats", "-progress", "pipe:1", "-stats_period", "0.1", "target.mp4"),
         film(90),
     ),
+    Case("ffmpeg-part", fixed(*ENCODE_PART, "-stats_period", "0.1", "target.mp4"), film(90)),
     Case(
-        "ffmpeg-part",
-        fixed("ffmpeg", "-y", "-ss", "10", "-i", "source.mkv", "-t", "60", "-c:v", "mpeg4")
-        and fixed(
-            *["ffmpeg", "-y", "-ss", "10", "-i", "source.mkv", "-t", "60", "-c:v", "mpeg4"],
-            *["-stats_period", "0.1", "target.mp4"],
-        ),
-        film(90),
+        "ffmpeg-copy",
+        fixed("ffmpeg", "-y", "-i", "source.mkv", "-c", "copy", "target.mp4"),
+        film(20),
     ),
-    Case("ffmpeg-copy", fixed("ffmpeg", "-y", "-i", "source.mkv", "-c", "copy", "target.mp4"), film(20)),
     *both("curl-meter", lambda at: ["curl", "-o", "target", f"{at}/12000000/3000000/file.dat"]),
     *both("curl-bar", lambda at: ["curl", "-#", "-o", "target", f"{at}/9000000/3000000/file.dat"]),
     Case(
         "curl-two",
-        lambda at: ["curl", "-o", "one", f"{at}/6000000/3000000/a", "-o", "two"]
-        + [f"{at}/6000000/3000000/b"],
+        lambda at: [
+            *["curl", "-o", "one", f"{at}/6000000/3000000/a"],
+            *["-o", "two", f"{at}/6000000/3000000/b"],
+        ],
+    ),
+    Case(
+        "curl-parallel",
+        lambda at: [
+            *["curl", "-Z", "-o", "one", f"{at}/6000000/2000000/a"],
+            *["-o", "two", f"{at}/9000000/2000000/b"],
+        ],
     ),
     Case("curl-unknown", lambda at: ["curl", "-o", "target", f"{at}/unknown/6000000/3000000/file"]),
     Case("wget-dots", lambda at: ["wget", "-O", "target", f"{at}/9000000/4000000/file.dat"]),
-    Case("wget-bar-terminal", lambda at: ["wget", "-O", "target", f"{at}/9000000/4000000/file.dat"], terminal=True),
+    Case(
+        "wget-bar-terminal",
+        lambda at: ["wget", "-O", "target", f"{at}/9000000/4000000/file.dat"],
+        terminal=True,
+    ),
     Case(
         "wget-bar",
         lambda at: ["wget", "--progress=bar:force", f"{at}/9000000/4000000/file.dat"],
@@ -433,52 +519,104 @@ CASES: list[Case] = [
     ),
     Case(
         "wget-two",
-        lambda at: ["wget", "--progress=bar:force", f"{at}/4000000/3000000/a", f"{at}/4000000/3000000/b"],
+        lambda at: [
+            "wget",
+            "--progress=bar:force",
+            f"{at}/4000000/3000000/a",
+            f"{at}/4000000/3000000/b",
+        ],
     ),
-    *both("git-clone", fixed("git", "clone", "--progress", "file:///tmp/aptask-recording/origin", "copy"), repository),
-    Case("git-fetch", shell("git init -q copy && cd copy && git fetch --progress ../origin"), repository),
-    Case("git-gc", fixed("git", "-C", "origin", "gc", "--quiet", "--prune=now"), repository, terminal=True),
-    Case("git-push", shell("git init -q --bare copy && cd origin && git push --progress ../copy HEAD:main"), repository),
+    *both(
+        "git-clone",
+        fixed("git", "clone", "--progress", "file:///tmp/aptask-recording/origin", "copy"),
+        repository,
+    ),
+    Case(
+        "git-fetch",
+        shell("git init -q copy && cd copy && git fetch --progress ../origin"),
+        repository,
+    ),
+    Case("git-gc", fixed("git", "-C", "origin", "gc", "--prune=now"), repository, terminal=True),
+    Case(
+        "git-push",
+        shell("git init -q --bare copy && cd origin && git push --progress ../copy HEAD:main"),
+        repository,
+    ),
     Case("pv-bar", shell("pv -f -L 6m source.dat > target"), one_file(12 * MEBIBYTE)),
-    Case("pv-bar-terminal", shell("pv -L 6m source.dat > target"), one_file(12 * MEBIBYTE), terminal=True),
+    Case(
+        "pv-bar-terminal",
+        shell("pv -L 6m source.dat > target"),
+        one_file(12 * MEBIBYTE),
+        terminal=True,
+    ),
     Case("pv-numbers", shell("pv -n -i 0.2 -L 6m source.dat > target"), one_file(12 * MEBIBYTE)),
-    Case("pv-named", shell("pv -f -i 0.2 -N apples -L 6m source.dat > target"), one_file(12 * MEBIBYTE)),
-    Case("pv-unknown", shell("cat source.dat | pv -f -i 0.3 -L 6m > target"), one_file(9 * MEBIBYTE)),
+    Case(
+        "pv-named",
+        shell("pv -f -i 0.2 -N apples -L 6m source.dat > target"),
+        one_file(12 * MEBIBYTE),
+    ),
+    Case(
+        "pv-unknown", shell("cat source.dat | pv -f -i 0.3 -L 6m > target"), one_file(9 * MEBIBYTE)
+    ),
     *both(
         "dd-file",
-        shell("pv -q -L 12m source.dat | dd of=target bs=64k count=640 iflag=fullblock status=progress"),
+        shell(f"pv -q -L 12m source.dat | {' '.join(DD)}"),
         one_file(40 * MEBIBYTE),
     ),
     *both("tqdm-items", fixed("python", "-c", TQDM)),
     Case("tqdm-bytes", fixed("python", "-c", TQDM_BYTES)),
     Case("tqdm-unknown", fixed("python", "-c", TQDM_UNKNOWN)),
     *both("tqdm-nested", fixed("python", "-c", TQDM_NESTED)),
-    *[
-        Case(
-            f"pip-{style}{'-terminal' if terminal else ''}",
-            lambda at, style=style: ["python", "-m", "pip", "download", "--progress-bar", style]  # type: ignore[misc]
-            + ["--index-url", f"{at}/simple/", "--dest", "out", *names],
-            wheels,
-            terminal,
-        )
-        for style, terminal, names in (
-            ("raw", False, ["apple", "berry", "cherry"]),
-            ("on", False, ["apple", "berry", "cherry"]),
-            ("on", True, ["apple", "berry", "cherry"]),
-        )
-    ],
+    Case("pip-raw", pip_download("raw"), wheels),
+    *both("pip-on", pip_download("on"), wheels),
     Case("7z-add", fixed("7z", "a", "-bsp1", "-mx=5", "target.7z", "source"), files(40, MEBIBYTE)),
-    Case("7z-add-terminal", fixed("7z", "a", "-mx=5", "target.7z", "source"), files(40, MEBIBYTE), terminal=True),
-    Case("7z-extract", shell("7z x -bsp1 -oout target.zip"), lambda: zipped(40)),
-    Case("restic-backup", fixed("restic", "-r", "repo", "backup", "source"), restic_repository, variables={"RESTIC_PROGRESS_FPS": "10"}),
-    Case("restic-backup-terminal", fixed("restic", "-r", "repo", "backup", "source"), restic_repository, terminal=True, variables={"RESTIC_PROGRESS_FPS": "10"}),
-    Case("restic-json", fixed("restic", "-r", "repo", "backup", "--json", "source"), restic_repository, variables={"RESTIC_PROGRESS_FPS": "10"}),
-    Case("borg-create", fixed("borg", "create", "--progress", "repo::second", "source"), lambda: borg_repository(archive=False)),
-    Case("borg-create-terminal", fixed("borg", "create", "--progress", "repo::second", "source"), lambda: borg_repository(archive=False), terminal=True),
-    *both("borg-extract", shell("cd out && borg extract --progress ../repo::first"), lambda: borg_repository(archive=True)),
-    Case("borg-json", shell("cd out && borg --log-json extract --progress ../repo::first"), lambda: borg_repository(archive=True)),
-    *both("borg-check", fixed("borg", "check", "--progress", "repo"), lambda: borg_repository(archive=True)),
-    *both("aria2c-file", lambda at: ["aria2c", "--summary-interval=1", "-o", "target", f"{at}/15000000/3000000/file.dat"]),
+    Case(
+        "7z-add-terminal",
+        fixed("7z", "a", "-mx=5", "target.7z", "source"),
+        files(40, MEBIBYTE),
+        terminal=True,
+    ),
+    Case("7z-extract", fixed("7z", "x", "-bsp1", "-oout", "target.7z"), archive),
+    *both("restic-backup", fixed(*RESTIC, "source"), restic_repository, SLOW_RESTIC),
+    Case(
+        "restic-json", fixed(*RESTIC, "--json", "source"), restic_repository, variables=SLOW_RESTIC
+    ),
+    Case(
+        "borg-create",
+        fixed("borg", "create", "--progress", "-C", "zlib,9", "repo::second", "source"),
+        lambda: borg_repository(archive=False),
+    ),
+    Case(
+        "borg-create-terminal",
+        fixed("borg", "create", "--progress", "-C", "zlib,9", "repo::second", "source"),
+        lambda: borg_repository(archive=False),
+        terminal=True,
+    ),
+    *both(
+        "borg-extract",
+        shell("cd out && borg extract --progress ../repo::first"),
+        lambda: borg_repository(archive=True),
+    ),
+    Case(
+        "borg-json",
+        shell("cd out && borg --log-json extract --progress ../repo::first"),
+        lambda: borg_repository(archive=True),
+    ),
+    *both(
+        "borg-check",
+        fixed("borg", "check", "--progress", "repo"),
+        lambda: borg_repository(archive=True),
+    ),
+    *both(
+        "aria2c-file",
+        lambda at: [
+            "aria2c",
+            "--summary-interval=1",
+            "-o",
+            "target",
+            f"{at}/15000000/3000000/file.dat",
+        ],
+    ),
     Case(
         "aria2c-two-terminal",
         lambda at: ["aria2c", "-Z", f"{at}/9000000/3000000/a", f"{at}/15000000/3000000/b"],
@@ -489,17 +627,79 @@ CASES: list[Case] = [
     Case("yt-dlp-two", formats),
     *both("ninja-build", fixed("ninja", "-j2"), ninja_build),
     *both("pytest-suite", fixed("python", "-m", "pytest", "-p", "no:cacheprovider"), suite),
-    Case("pytest-names", fixed("python", "-m", "pytest", "-v", "--tb=no", "-p", "no:cacheprovider"), suite),
-    Case("zstd-file", fixed("zstd", "--progress", "-17", "-f", "source.dat"), one_file(16 * MEBIBYTE, compressible=True)),
-    Case("zstd-file-terminal", fixed("zstd", "-17", "-f", "source.dat"), one_file(16 * MEBIBYTE, compressible=True), terminal=True),
+    Case(
+        "pytest-names",
+        fixed("python", "-m", "pytest", "-v", "--tb=no", "-p", "no:cacheprovider"),
+        suite,
+    ),
+    Case(
+        "zstd-file",
+        fixed("zstd", "--progress", "-17", "-f", "source.dat"),
+        one_file(16 * MEBIBYTE, compressible=True),
+    ),
+    Case(
+        "zstd-file-terminal",
+        fixed("zstd", "-17", "-f", "source.dat"),
+        one_file(16 * MEBIBYTE, compressible=True),
+        terminal=True,
+    ),
     Case("zstd-files", shell("zstd --progress -15 -f source/part0/*"), files(6, 3 * MEBIBYTE)),
 ]
 
 
-def zipped(count: int) -> None:
-    """Prepares an archive `target.zip` of files of a mebibyte."""
-    write_tree(FOLDER / "source", count, MEBIBYTE)
-    subprocess.run(["7z", "a", "-mx=1", "target.zip", "source"], cwd=FOLDER, check=True, stdout=subprocess.DEVNULL)
+def words(path: str, text: str) -> Callable[[], object]:
+    """Prepares a file of text."""
+    return lambda: (FOLDER / path).write_text(text)
+
+
+def changed_repository() -> None:
+    """Prepares a repository with changes that are not committed."""
+    write_repository(FOLDER / "origin", 20)
+    for number in range(0, 20, 3):
+        (FOLDER / "origin" / f"file{number:04}.txt").write_text("100% cotton\n" * number)
+
+
+FLAWED = """#include <stdio.h>
+int share(int part, int whole) { int unused = 100; return part * 100 / whole; }
+int main(void) { printf("%d%% of 50%%\\n", "text"); printf("25%, 50%, 75%\\n"); }
+"""
+PERCENTS = """import unittest
+class Discounts(unittest.TestCase):
+    pass
+for rate in (5, 10, 15, 20, 25, 50):
+    def check(self, rate=rate): f"takes {rate}% off"
+    check.__doc__ = f"takes {rate}% off the price"
+    setattr(Discounts, f"test_{rate:03}", check)
+unittest.main(verbosity=2)
+"""
+
+NOISE: list[Case] = [
+    Case("noise/df", fixed("df", "-h", "/tmp", "/dev", "/dev/shm")),
+    Case("noise/free", fixed("free", "-h", "-s", "0.1", "-c", "4")),
+    Case("noise/top", shell("sleep 3 & top -b -d 0.2 -n 6 -p $!")),
+    Case("noise/ps", shell("sleep 1 & ps -o pid,pcpu,pmem,comm -p $$ -p $!")),
+    Case("noise/vmstat", fixed("vmstat", "1", "3")),
+    Case(
+        "noise/ls",
+        shell("cd source && touch '10%' '20%' '30%' '40%' 1of3 2of3 && ls -l"),
+        files(3, 9),
+    ),
+    Case(
+        "noise/gcc", fixed("gcc", "-Wall", "-Wextra", "-c", "flawed.c"), words("flawed.c", FLAWED)
+    ),
+    Case("noise/git-diff-stat", fixed("git", "-C", "origin", "diff", "--stat"), changed_repository),
+    Case("noise/unittest", fixed("python", "percents.py"), words("percents.py", PERCENTS)),
+    Case("noise/gzip", shell("gzip -vk source/part0/*"), files(6, 4000)),
+    Case(
+        "noise/coverage",
+        shell(
+            "python -m coverage run --source=. -m pytest -q --no-header -p no:cacheprovider"
+            " > log; python -m coverage report"
+        ),
+        suite,
+    ),
+]
+"""Percentages and counts that are no progress; others, in no program's words, lie beside them."""
 
 
 def record(case: Case, address: str) -> bytes:
@@ -519,14 +719,14 @@ def main() -> int:
     options = parser.parse_args()
     wanted = [
         case
-        for case in CASES
+        for case in [*CASES, *NOISE]
         if not options.names or any(case.name.startswith(name) for name in options.names)
     ]
     if options.list:
         print("\n".join(case.name for case in wanted))
         return 0
     missing = False
-    RECORDINGS.mkdir(exist_ok=True)
+    (RECORDINGS / "noise").mkdir(parents=True, exist_ok=True)
     with serving() as address:
         for case in wanted:
             if shutil.which(case.program, path=environment()["PATH"]) is None:

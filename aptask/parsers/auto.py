@@ -27,7 +27,7 @@ _BEGINNING = 131072
 
 _LIMIT = 32
 _LIMIT_OF_FLOOD = 6
-"""The most lines that are looked at of one piece of output, and of a piece larger than the window."""
+"""The most lines looked at of one piece of output, and of one that is larger than the window."""
 
 _SIGNS: tuple[tuple[str, str], ...] = (
     ("rsync", r"(?:sending|receiving) incremental file list$"),
@@ -49,7 +49,7 @@ _SIGNS: tuple[tuple[str, str], ...] = (
     ("pv", r"(?:\S.*: +)?[\d.]+ ?[kKMGT]?i?B \d+:\d\d:\d\d \[ *[\d.]+ ?[kKMGT]?i?B/s\]"),
     ("dd", r"\d+ bytes (?:\([^()]*\) )?copied, [\d.]+ s, "),
     ("tqdm", r"[^|]*\d+%\|[^|]*\| *[\d.]+[kMGT]?/[\d.]+[kMGT]? \[[\d:]+<"),
-    ("tqdm", r"(?:\S.*: )?[\d.]+[kMGT]?\w+ \[\d\d:\d\d, "),
+    ("tqdm", r"(?:\S.*: )?[\d.]+[kMGT]?[A-Za-z]+ \[\d\d:\d\d, "),
     ("pip", r"Downloading \S+ \([\d.]+ [kMG]?B\)$"),
     ("pip", r"Looking in indexes: "),
     ("7z", r"7-Zip (?:\([a-z]\) )?(?:\[\d\d\] )?\d+\.\d\d"),
@@ -113,6 +113,9 @@ _COUNTED = re.compile(r"(?:^|\w[:#]?|\w )[\s(\[:]*$", re.ASCII)
 _NEAR = 32
 _FIGURES = re.compile(r"\d[\d.,:]*(?: ?[kKMGTP]?i?[bB](?:/s)?\b)?", re.ASCII)
 _LETTERS = re.compile(r"[^\W\d_]{2}")
+_LONGEST = 1024
+"""The most characters of a line that signs and figures are looked for in."""
+
 _RISES = 3
 _RISES_OF_BARE_NUMBERS = 5
 _KINDS = 32
@@ -192,15 +195,12 @@ class AutoParser:
         if self._chosen is None:
             rest = self._lines.rest
             lines = self._lines.finish()
-            if self._recognise(lines) is None:
+            chosen = self._recognise(lines)
+            if chosen is None:
                 return self._take(self._weigh(lines))
-            self._feed_chosen(rest)
-        return self._take(self._chosen.end()) if self._chosen is not None else None
-
-    def _feed_chosen(self, data: bytes) -> None:
-        """Gives the chosen parser what was read before it was chosen."""
-        if self._chosen is not None:
-            self._take(self._chosen.feed(data))
+            before = self._take(chosen.feed(rest))
+            return self._take(chosen.end()) or before
+        return self._take(self._chosen.end())
 
     def _take(self, report: Progress | None) -> Progress | None:
         if report is None:
@@ -217,7 +217,7 @@ class AutoParser:
     def _recognise(self, lines: Sequence[Line]) -> Parser | None:
         """Chooses the parser of the first line that shows its program."""
         for line in lines:
-            found = _SIGN.match(line.text)
+            found = _SIGN.match(line.text[:_LONGEST])
             if found is not None and found.lastgroup is not None:
                 return self._choose(_SIGNS[int(found.lastgroup[1:])][0])
         return None
@@ -282,7 +282,7 @@ def _kind(line: Line) -> tuple[tuple[object, ...], float, int] | None:
         the kind of line, its fraction, and how often it has to rise before it is believed; None
         where it is nothing of the sort.
     """
-    if _PASSING.search(line.text) is not None:
+    if len(line.text) > _LONGEST or _PASSING.search(line.text) is not None:
         return None
     percent = percentage(line.text)
     if percent is not None:

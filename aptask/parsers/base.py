@@ -58,6 +58,8 @@ class LineParser:
         glances: whether `glance` says anything.
         limit: the most lines that are read of one piece of output.
         length: the most bytes of a line that are kept.
+        longest: the most characters of a line that is read: no program's are longer, and
+            expressions are slow on those that are.
 
     Args:
         command: the program's argument list.
@@ -70,6 +72,7 @@ class LineParser:
     glances: ClassVar[bool] = False
     limit: ClassVar[int] = 8
     length: ClassVar[int] = LINE_LENGTH
+    longest: ClassVar[int] = 1024
 
     def __init__(self, command: Sequence[str] = (), size_of: FileSize = nothing) -> None:
         self.command = tuple(command)
@@ -81,7 +84,7 @@ class LineParser:
         """What a line says, or None where it says nothing.
 
         Args:
-            line: without colours and the white space around it, at most `length` bytes.
+            line: without colours and the white space around it, at most `longest` of it.
         """
         raise NotImplementedError
 
@@ -97,7 +100,9 @@ class LineParser:
         """Takes output as it comes; see `Parser`."""
         said = self._read(self._lines.feed(data, self.limit))
         begun = self._lines.unfinished() if self.glances and self._lines.rest else None
-        if begun is not None and (more := self.glance(begun)) is not None:
+        if begun is None or len(begun.text) > self.longest:
+            return self._advance(said)
+        if (more := self.glance(begun)) is not None:
             said.append(more)
         return self._advance(said)
 
@@ -110,11 +115,12 @@ class LineParser:
 
     def _read(self, lines: list[Line]) -> list[Progress]:
         said: list[Progress] = []
+        texts = [line.text for line in lines if len(line.text) <= self.longest]
         if self.remembers:
-            said += [report for line in lines if (report := self.read(line.text)) is not None]
+            said += [report for text in texts if (report := self.read(text)) is not None]
         else:
-            for line in reversed(lines):
-                report = self.read(line.text)
+            for text in reversed(texts):
+                report = self.read(text)
                 if report is not None:
                     said.append(report)
                     break

@@ -17,6 +17,7 @@ from aptask.parsers.units import sentence, share
 _LEADING = re.compile(r"(\d{1,3}(?:\.\d+)?)% ([A-Z][a-z]+(?: [a-z]+)*: .*)", re.ASCII)
 _TRAILING = re.compile(r"([A-Z][a-z]+(?: [a-z]+)*) +(\d{1,3}(?:\.\d+)?)%", re.ASCII)
 _CREATED = re.compile(r"([\d.]+ [kMGTP]?B) O .*?([\d.]+ [kMGTP]?B) D (\d+) N ?(.*)", re.ASCII)
+_LONGEST_WORDS = 1024
 _PHASES = {"Checking segments": 0.0, "Checking archives": 0.5, "Verifying data": 0.5}
 
 
@@ -25,13 +26,14 @@ class BorgParser(LineParser):
 
     marks = (b"%", b" N ", b"}")
     length = 16384
+    longest = 16384
     glances = True
 
     def read(self, line: str) -> Progress | None:
         if line.startswith("{"):
             found = json_object(line)
             return None if found is None else _logged(found)
-        match = _CREATED.fullmatch(line)
+        match = _CREATED.fullmatch(line) if len(line) <= _LONGEST_WORDS else None
         if match is not None:
             return Progress(None, sentence(f"{match[1]} read", f"{match[3]} files", match[4]))
         return _percentage(line)
@@ -42,6 +44,8 @@ class BorgParser(LineParser):
 
 
 def _percentage(line: str) -> Progress | None:
+    if len(line) > _LONGEST_WORDS:
+        return None
     match = _LEADING.fullmatch(line)
     if match is not None:
         return Progress(share(float(match[1]), 100), match[2])

@@ -6,7 +6,7 @@ import re
 
 from aptask.model.progress import Progress
 from aptask.parsers.base import LineParser
-from aptask.parsers.lines import Line
+from aptask.parsers.lines import LINE_LENGTH, Line
 from aptask.parsers.percent import without_bar
 from aptask.parsers.units import share, size
 
@@ -39,6 +39,7 @@ class CountParser(LineParser):
 
     marks = (b"/", b" of ")
     glances = True
+    longest = LINE_LENGTH
 
     def read(self, line: str) -> Progress | None:
         found = count(line)

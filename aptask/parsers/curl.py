@@ -1,7 +1,8 @@
 """curl, with its meter, its bar (`-#`) or the meter of parallel transfers (`-Z`).
 
 Where the command names several addresses, which curl fetches one after the other, each has an equal
-share. Of a file of unknown length the meter says 100 % all the time: that is not believed.
+share. Of a file of unknown length the meter says 100 % all the time: that is not believed. Nor is,
+until curl has ended, what it says of a few bytes: they may be the body of a redirection.
 """
 
 from __future__ import annotations
@@ -42,66 +43,75 @@ class CurlParser(LineParser):
         self._transfers = urls(self.command)
         self._index = -1
         self._last = 0.0
+        self._small: Progress | None = None
 
     def read(self, line: str) -> Progress | None:
         if line.startswith("% Total"):
             self._index += 1
             return None
-        report = self._look(line)
-        if report is None or report.fraction is None:
-            return report
-        if _BAR.fullmatch(line) is not None:
-            # Bars have no heading: one that starts again belongs to the next file.
-            if self._index < 0 or report.fraction < self._last:
-                self._index += 1
-            self._last = report.fraction
-        return self._placed(report)
+        found = _BAR.fullmatch(line)
+        if found is not None:
+            fraction = float(found[1]) / 100
+            self._index = self._bar_index(fraction)
+            self._last = fraction
+            return self._placed(fraction, f"{found[1]}%", self._index)
+        found = _METER.fullmatch(line)
+        if found is not None:
+            report = self._meter(found)
+            self._small = report if _is_small(found) else None
+            return report if self._small is None else Progress(None, self._small.message)
+        return self._parallel(line)
 
     def glance(self, line: Line) -> Progress | None:
         found = _BAR.fullmatch(line.text)
         if found is not None:
-            report = self._look(line.text)
-            if report is None or report.fraction is None:
-                return None
-            place = self._index + (self._index < 0 or report.fraction < self._last)
-            return self._placed(report, place)
-        # The speed is the last field, and its last digit may be missing: it is left out.
-        report = self._look(line.text)
-        return None if report is None else Progress(self._placed(report).fraction)
-
-    def _placed(self, report: Progress, index: int | None = None) -> Progress:
-        """A report of one transfer as one of the whole run."""
-        if report.fraction is None:
-            return report
-        before = min(max(self._index if index is None else index, 0), self._transfers - 1)
-        return Progress((before + report.fraction) / self._transfers, report.message)
-
-    def _look(self, line: str) -> Progress | None:
-        found = _BAR.fullmatch(line)
-        if found is not None:
-            return Progress(share(float(found[1]), 100), f"{found[1]}%")
-        found = _METER.fullmatch(line)
-        if found is not None:
-            return self._meter(found)
-        found = _PARALLEL.fullmatch(line)
-        if found is None or found[1] == "--":
+            fraction = float(found[1]) / 100
+            return self._placed(fraction, None, self._bar_index(fraction))
+        found = _METER.fullmatch(line.text)
+        if found is None or _is_small(found):
             return None
+        # The speed is the last field, and its last digit may be missing: messages can wait.
+        return Progress(self._meter(found).fraction)
+
+    def conclude(self) -> Progress | None:
+        return self._small
+
+    def _bar_index(self, fraction: float) -> int:
+        """The transfer of a bar. Bars have no heading: one that starts again is the next one's."""
+        return self._index + (self._index < 0 or fraction < self._last)
+
+    def _placed(self, fraction: float | None, message: str | None, index: int) -> Progress:
+        """What is said of one transfer as said of the whole run."""
+        if fraction is None or fraction > 1:
+            return Progress(None, message)
+        before = min(max(index, 0), self._transfers - 1)
+        return Progress((before + fraction) / self._transfers, message)
+
+    def _parallel(self, line: str) -> Progress | None:
+        found = _PARALLEL.fullmatch(line)
+        if found is None:
+            return None
+        message = sentence(f"{found[3]}B", f"{found[8]}B/s", _left(found[7]))
+        if found[1] == "--":
+            return Progress(None, message)
         # Transfers that have not begun are not in its total.
         begun = min(int(found[5]) / self._transfers, 1.0)
-        fraction = share(int(found[1]) * begun, 100)
-        return Progress(fraction, sentence(found[3], f"{found[8]}B/s", _left(found[7])))
+        return Progress(share(int(found[1]) * begun, 100), message)
 
-    def _meter(self, found: re.Match[str]) -> Progress | None:
+    def _meter(self, found: re.Match[str]) -> Progress:
         percent, total, received, down, sent, up, left, speed = found.groups()
         if total == "0":
-            return None
+            return Progress()
         known = max(int(received), int(sent)) > 0 or int(percent) < 100
         moved = down if int(received) or not int(sent) else up
         size = f"{moved}B of {total}B" if known else f"{down}B"
-        return Progress(
-            share(int(percent), 100) if known else None,
-            sentence(size, f"{speed}B/s", _left(left)),
-        )
+        message = sentence(size, f"{speed}B/s", _left(left))
+        return self._placed(share(int(percent), 100) if known else None, message, self._index)
+
+
+def _is_small(found: re.Match[str]) -> bool:
+    """Whether a line of the meter is about a few bytes: perhaps the body of a redirection only."""
+    return found[2].isdigit()
 
 
 def _left(clock: str) -> str | None:

@@ -7,14 +7,17 @@ import re
 from aptask.errors import InvalidArguments
 from aptask.model.progress import Progress
 from aptask.parsers.base import LineParser
+from aptask.parsers.lines import LINE_LENGTH
 from aptask.parsers.units import share, size
+
+_SEEN = 1024
 
 
 class ExpressionParser(LineParser):
     """Searches lines with an expression.
 
-    The expression sees at most the last 4 KiB of a line and at most 8 lines of one piece of
-    output, so that a slow one stays bearable.
+    The expression sees at most the last 1,024 characters of a line and at most 8 lines of one piece
+    of output, so that a slow one stays bearable.
 
     Args:
         expression: with the groups `percent`, or `current` and `total`, and optionally `message`.
@@ -22,6 +25,8 @@ class ExpressionParser(LineParser):
     Raises:
         InvalidArguments: it is not a regular expression, or lacks these groups.
     """
+
+    longest = LINE_LENGTH
 
     def __init__(self, expression: str) -> None:
         super().__init__()
@@ -37,7 +42,7 @@ class ExpressionParser(LineParser):
             )
 
     def read(self, line: str) -> Progress | None:
-        found = self._expression.search(line)
+        found = self._expression.search(line[-_SEEN:])
         if found is None:
             return None
         groups = found.groupdict()

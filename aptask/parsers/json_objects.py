@@ -64,6 +64,7 @@ class JsonParser(LineParser):
 
     marks = (b"}",)
     length = 65536
+    longest = 65536
 
     def read(self, line: str) -> Progress | None:
         found = json_object(line)

@@ -45,6 +45,9 @@ class Lines:
         marks: a line is handed on if it holds one of these; every line where none is given.
         landmarks: lines that hold one of these are handed on however much follows them.
         length: the most bytes of a line that are kept.
+
+    Attributes:
+        landmarks: as given; to be emptied by who has seen what it needs, for the search costs.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class Lines:
         length: int = LINE_LENGTH,
     ) -> None:
         self._marks = tuple(marks)
-        self._landmarks = tuple(landmarks)
+        self.landmarks = tuple(landmarks)
         self._length = length
         self._rest = b""
         self._rewrites = False
@@ -136,7 +139,7 @@ class Lines:
         spans.reverse()
         first = spans[0][0] if spans else end + 1
         before: set[tuple[int, int]] = set()
-        for landmark in self._landmarks:
+        for landmark in self.landmarks:
             place = flat.find(landmark, 0, first)
             while place >= 0 and len(before) < LANDMARKS:
                 stop = flat.find(b"\n", place)

@@ -6,7 +6,7 @@ import re
 
 from aptask.model.progress import Progress
 from aptask.parsers.base import LineParser
-from aptask.parsers.lines import Line
+from aptask.parsers.lines import LINE_LENGTH, Line
 
 _PERCENT = re.compile(r"(?<![\w.,-])(\d{1,3}(?:[.,]\d+)?) ?%", re.ASCII)
 _BAR = re.compile(r"[|\[(<][-=#>.*\s\u2500-\u259f]{3,}[|\])>]?|[-=#.*_\u2500-\u259f]{4,}[>|]?")
@@ -31,6 +31,7 @@ class PercentParser(LineParser):
 
     marks = (b"%",)
     glances = True
+    longest = LINE_LENGTH
 
     def read(self, line: str) -> Progress | None:
         found = percentage(line)

@@ -21,6 +21,7 @@ _STATUS = re.compile(
 )
 _END = re.compile(r"snapshot [0-9a-f]{8,} saved|Summary: Restored \d.*", re.ASCII)
 _ALMOST = 0.99
+_LONGEST_WORDS = 1024
 _NAMES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -29,6 +30,7 @@ class ResticParser(LineParser):
 
     marks = (b"[", b"}", b"snapshot ", b"Summary: ")
     length = 16384
+    longest = 16384
     glances = True
 
     def read(self, line: str) -> Progress | None:
@@ -45,7 +47,7 @@ class ResticParser(LineParser):
 
 
 def _words(line: str) -> Progress | None:
-    found = _STATUS.fullmatch(line)
+    found = _STATUS.fullmatch(line) if len(line) <= _LONGEST_WORDS else None
     if found is None:
         return None
     percent, done, errors, left = found.groups()

@@ -34,7 +34,7 @@ class RsyncParser(LineParser):
 
     def __init__(self, command: Sequence[str] = (), size_of: FileSize = nothing) -> None:
         super().__init__(command, size_of)
-        self._whole: bool | None = True if "--info=progress2" in self.command else None
+        self._whole: bool | None = _is_whole(self.command) or None
         self._lists = False
         self._named = False
         self._name: str | None = None
@@ -80,3 +80,8 @@ class RsyncParser(LineParser):
         # Where a file has just been completed, the clock tells how long it took.
         left = None if found[5] or "?" in found[4] else f"ETA {found[4]}"
         return sentence(self._name, found[1], found[3], left)
+
+
+def _is_whole(command: Sequence[str]) -> bool:
+    """Whether a command asks for the progress of the whole run."""
+    return any(word.startswith("--info=") and "progress2" in word for word in command)

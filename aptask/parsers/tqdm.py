@@ -19,7 +19,7 @@ _BAR = re.compile(
     re.ASCII,
 )
 _UNKNOWN = re.compile(
-    r"(?:(?P<name>.*?): *)?(?P<current>[\d.]+[kMGTPEZ]?) ?(?P<unit>[^\s\[\d]*)"
+    r"(?:(?P<name>.*?): *)?(?P<current>[\d.]+[kMGTPEZ]?) ?(?P<unit>[^\s\[\d.]*)"
     r" \[(?P<spent>[\d:]+), *(?P<speed>[^,\]]*)",
     re.ASCII,
 )
@@ -29,11 +29,11 @@ _DIGITS = re.compile(r"[\d.,]+")
 class TqdmParser(LineParser):
     """Reads the bars; see the module."""
 
-    marks = (b"|", b"/s", b"s/")
+    marks = (b"[",)
     landmarks = (b" 0%|",)
     remembers = True
     glances = True
-    limit = 10
+    limit = 6
 
     def __init__(self, *arguments: object) -> None:
         super().__init__()
@@ -46,6 +46,7 @@ class TqdmParser(LineParser):
             bar = (_DIGITS.sub("", found["name"]).strip(), found["total"])
             if self._first is None:
                 self._first = bar
+                self._lines.landmarks = ()
             if bar == self._first:
                 self._steps = (size(found["current"]) or 0.0, size(found["total"]) or 0.0)
             return self._progress(found, bar)

@@ -7,10 +7,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5, "e": 6}
 _SIZE = re.compile(r"([\d,]*\d(?:\.\d*)?) ?([kKmMgGtTpPeE]?)(i?)[bB]?(?:ytes?)?", re.ASCII)
 _DURATION = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)|(\d+(?:\.\d+)?)(ms|us|s)?", re.ASCII)
+
+_ADDRESS = re.compile(r"[a-z][a-z+]*://", re.ASCII)
+_OTHER_ADDRESSES = {
+    *("-x", "--proxy", "--preproxy", "-e", "--referer", "--doh-url", "-H", "--header", "-A"),
+    *(
+        "-d",
+        "--data",
+        "--data-raw",
+        "--data-binary",
+        "--data-urlencode",
+        "--json",
+        "--proxy-header",
+    ),
+}
+"""Options whose values may be addresses that are not fetched."""
 
 
 def size(text: str) -> float | None:
@@ -63,5 +79,11 @@ def sentence(*parts: str | None) -> str | None:
 
 
 def urls(command: Sequence[str]) -> int:
-    """How many addresses a command names, at least 1."""
-    return max(1, sum(re.match(r"[a-z][a-z+]*://", argument) is not None for argument in command))
+    """How many addresses a command of curl or wget fetches, at least 1."""
+    return max(
+        1,
+        sum(
+            _ADDRESS.match(argument) is not None and before not in _OTHER_ADDRESSES
+            for before, argument in pairwise(("", *command))
+        ),
+    )

@@ -21,14 +21,14 @@ _DOTS = re.compile(
     re.ASCII,
 )
 _UNKNOWN = re.compile(r"(?P<size>\d+[KMGT]) [ .,]+ (?P<speed>[\d.]+[KMGT]?)(?:=\S+)?", re.ASCII)
-_REQUEST = re.compile(r"--\d{4}-\d\d-\d\d \d\d:\d\d:\d\d--  \S")
+_FILE = re.compile(r"Saving to: (.*)")
 
 
 class WgetParser(LineParser):
-    """Reads both; a request line begins the next file."""
+    """Reads both; that another file is saved begins the next share, but no retry does."""
 
     marks = (b"%", b"K ", b"FINISHED")
-    landmarks = (b"--  ",)
+    landmarks = (b"Saving to: ",)
     remembers = True
     glances = True
     limit = 12
@@ -37,10 +37,13 @@ class WgetParser(LineParser):
         super().__init__(command, size_of)
         self._files = urls(self.command)
         self._index = -1
+        self._name: str | None = None
 
     def read(self, line: str) -> Progress | None:
-        if _REQUEST.match(line) is not None:
-            self._index += 1
+        file = _FILE.fullmatch(line)
+        if file is not None:
+            self._index += file[1] != self._name
+            self._name = file[1]
             return None
         if line.startswith("FINISHED --"):
             return Progress(1.0)
