@@ -10,7 +10,8 @@ import sys
 from argparse import Namespace
 
 from aptask.cli.screen import Screen
-from aptask.client.blocking import Client, is_error
+from aptask.client.answers import is_error
+from aptask.client.blocking import Client
 from aptask.model.messages import Request, Wait
 
 

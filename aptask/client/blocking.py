@@ -21,24 +21,15 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import msgspec
 
 from aptask.client.address import find_key, find_server
+from aptask.client.answers import Answer, decode, is_error
 from aptask.client.connection import Connection, ConnectionFailed
-from aptask.errors import BY_CODE, AptaskError, LimitReached
 from aptask.model import messages
-from aptask.model.messages import (
-    ErrorResponse,
-    OutputResponse,
-    PingResponse,
-    Request,
-    Response,
-    Task,
-)
-
-Answer = TypeVar("Answer", bound=Response)
+from aptask.model.messages import OutputResponse, PingResponse, Request, Task
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 """Seconds between two looks for further output: at first, and where nothing comes."""
@@ -258,9 +249,7 @@ class Client:
         """
         line = self.exchange(request)
         try:
-            if is_error(line):
-                raise error(msgspec.json.decode(line, type=ErrorResponse))
-            return msgspec.json.decode(line, type=answer)
+            return decode(line, answer)
         except msgspec.DecodeError as wrong:
             shown = line[:80].decode(errors="replace").strip()
             raise ConnectionFailed(
@@ -336,30 +325,3 @@ class Client:
         if isinstance(request, messages.Wait):
             return None if request.timeout is None else request.timeout + self._timeout
         return self._timeout
-
-
-class _Head(msgspec.Struct):
-    status: str
-
-
-def is_error(line: bytes) -> bool:
-    """Whether a response says that its request was not carried out."""
-    try:
-        return msgspec.json.decode(line, type=_Head).status == "error"
-    except msgspec.DecodeError:
-        return False
-
-
-def error(response: ErrorResponse) -> AptaskError:
-    """The exception that stands for an error response.
-
-    Returns:
-        An instance of the class of its code; of a code that this client does not know, a plain
-        `AptaskError` whose message names the code.
-    """
-    known = BY_CODE.get(response.code)
-    if known is None:
-        return AptaskError(f"{response.message} ({response.code})")
-    if known is LimitReached and response.retry_after is not msgspec.UNSET:
-        return LimitReached(response.message, response.retry_after)
-    return known(response.message)
