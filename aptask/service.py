@@ -51,6 +51,8 @@ from aptask.tasks.configured import Configuration, read_tasks
 from aptask.tasks.discover import discover
 from aptask.version import __version__
 
+LATE_SECONDS = 5.0
+"""How long after `stop_deadline` the daemon ends, whatever has not."""
 OUTPUT_FOLDER = "output"
 PRUNE_SECONDS = 60.0
 END_SECONDS = 3.0
@@ -300,14 +302,25 @@ class AptaskService(Service):
             self._factory.shut_down(),
             self._executor.stop(grace),
         ]
-        return gatherResults(parts).addCallback(self._ended)
+        stopped: Deferred[None] = Deferred()
+        # Whatever does not end in time must not hold up the end of this process.
+        late = self._reactor.callLater(
+            self._settings.stop_deadline + LATE_SECONDS, self._ended, None, stopped
+        )
+        gatherResults(parts).addCallback(self._ended, stopped).addErrback(self._failed)
+        return stopped.addCallback(lambda _: late.cancel() if late.active() else None)
 
     def _signalled_again(self, *_: object) -> None:
         self._reactor.callFromThread(self._executor.stop, 0.0)
 
-    def _ended(self, _: object) -> None:
+    def _failed(self, failure: Failure) -> None:
+        self._log.failure("not all parts have stopped as they should", failure)
+
+    def _ended(self, _: object, stopped: Deferred[None]) -> None:
         if self._lock is not None:
             self._lock.close()
+            self._lock = None
+            stopped.callback(None)
 
 
 def _refuse(message: str) -> NoReturn:
