@@ -307,7 +307,7 @@ class AptaskService(Service):
         late = self._reactor.callLater(
             self._settings.stop_deadline + LATE_SECONDS, self._ended, None, stopped
         )
-        gatherResults(parts).addCallback(self._ended, stopped).addErrback(self._failed)
+        gatherResults(parts).addErrback(self._failed).addCallback(self._ended, stopped)
         return stopped.addCallback(lambda _: late.cancel() if late.active() else None)
 
     def _signalled_again(self, *_: object) -> None:
