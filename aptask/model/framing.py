@@ -212,7 +212,6 @@ class Framer:
     def _fail(self, error: AptaskError) -> AptaskError:
         self._failed = True
         self._buffer = bytearray()
-        self._closers.clear()
         self._decoder = None
         return error
 

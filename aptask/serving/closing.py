@@ -39,7 +39,6 @@ class Closing:
         self._transport = transport
         self._clock = clock
         self._patience = patience
-        self._is_input_over = is_input_over
         self._is_sent = False
         self._is_late = False
         # A transport that wraps another, for TLS or a proxy's header, has no half to close.
@@ -57,13 +56,12 @@ class Closing:
 
     def input_is_over(self) -> None:
         """The client has ended its sending side."""
-        self._is_input_over = True
         self._transport.loseConnection()
 
     def output_is_over(self) -> None:
         """All is sent, and our sending side is closed."""
         self._is_sent = True
-        if self._is_late or self._is_input_over:
+        if self._is_late:
             self._transport.loseConnection()
 
     def cancel(self) -> None:

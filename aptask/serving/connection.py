@@ -121,8 +121,8 @@ class Connection(LineReceiver):
         if self._stage is Stage.OPEN:
             self._run(data)
 
-    def lineReceived(self, line: bytes) -> None:
-        """A line is next."""
+    def lineReceived(self, line: bytes, ending: bytes = b"\n") -> None:
+        """A line is next; or, without an ending, what has come of one."""
         if self._framer.idle:
             if not line or line == b"\r":
                 return
@@ -134,7 +134,7 @@ class Connection(LineReceiver):
                 else:
                     self._process(self._dispatcher.understand(values))
                     return
-        self._framer.feed(line + b"\n")
+        self._framer.feed(line + ending)
         self._drain()
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -149,6 +149,8 @@ class Connection(LineReceiver):
             self._closing.input_is_over()
         else:
             self._run(b"")
+            if self._closing is None and is_gone(self.transport):
+                self.abort()  # a Unix socket that is closed altogether begins like this
 
     def writeConnectionLost(self) -> None:
         """Everything is sent, and our sending side is closed."""
@@ -195,6 +197,8 @@ class Connection(LineReceiver):
 
     def abort(self) -> None:
         """Close at once, whatever is unsent."""
+        self._stage = Stage.CLOSING
+        self._deadline.cancel()
         self.transport.abortConnection()
 
     # From bytes to requests
@@ -235,9 +239,7 @@ class Connection(LineReceiver):
         if self.paused or self._stage is not Stage.OPEN:
             return
         if self._buffer:
-            # What came last, without a newline: it may well be a whole request.
-            self._framer.feed(self.clearLineBuffer())
-            self._drain()
+            self.lineReceived(self.clearLineBuffer(), ending=b"")
         if self._input_ended and not self.paused and self._stage is Stage.OPEN:
             try:
                 self._framer.end()
@@ -270,16 +272,14 @@ class Connection(LineReceiver):
         elif self._server.is_shutting_down:
             self._answer(self._dispatcher.refuse(shutting_down(), request))
         else:
-            answer = self._dispatcher.carry_out(request, self._peer)
-            if isinstance(answer, Deferred) and (answer.called and not answer.paused):
-                answer = answer.result
+            answer: Any = self._dispatcher.carry_out(request, self._peer)
+            if isinstance(answer, Deferred) and answer.called and not answer.paused:
+                answer = answer.result  # it is there: the short way
             if isinstance(answer, Deferred):
-                place = self._answers.keep_place()
-                answer.addCallback(self._fill, place)
-                if place.line is None:
-                    if self._dispatcher.holds(request):
-                        self._held = answer
-                    self._pause_if_due()
+                answer.addCallback(self._fill, self._answers.keep_place())
+                if self._dispatcher.holds(request):
+                    self._held = answer
+                self._pause_if_due()
             else:
                 self._answer(answer)
 
@@ -349,7 +349,6 @@ class Connection(LineReceiver):
 
     def _end_with(self, error: AptaskError) -> None:
         """Answer an error, and process nothing behind it."""
-        self.clearLineBuffer()
         self._answer(self._dispatcher.refuse(error, None))
         self._finish()
 

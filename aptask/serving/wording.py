@@ -50,8 +50,6 @@ def explain(request: type[Request], error: ValidationError) -> str:
 
 def explain_name(name: Any) -> str:
     """Say what is wrong with a value that should be a request's name."""
-    if name is None:
-        return "field `request` must be text, the name of a request"
     return f"field `request` must be text, not {_kind(name)}"
 
 

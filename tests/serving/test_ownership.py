@@ -1,0 +1,92 @@
+"""Who may do what: every request with every role, by a table."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from aptask.model.messages import REQUESTS
+from tests.serving.fakes import KEYS, Front
+
+FIELDS: dict[str, dict[str, Any]] = {
+    "ping": {},
+    "help": {},
+    "index": {},
+    "start": {"name": "sleep"},
+    "stop": {"taskid": "1"},
+    "active": {},
+    "show": {"taskid": "1"},
+    "wait": {"taskid": "1", "timeout": 0},
+    "output": {"taskid": "1"},
+}
+"""Each request, on alice's task where it names one."""
+
+CALLERS = {
+    "nobody": None,
+    "an unknown key": "unknown",
+    "the owner": "alice-key",
+    "another user": "bob-key",
+    "a user of other tasks": "carol-key",
+    "an admin": "ops-key",
+}
+
+ALLOWED: dict[str, dict[str, str]] = {
+    "nobody": dict.fromkeys(FIELDS, "unauthorized") | {"ping": "ok", "help": "ok"},
+    "an unknown key": dict.fromkeys(FIELDS, "unauthorized") | {"ping": "ok", "help": "ok"},
+    "the owner": dict.fromkeys(FIELDS, "ok"),
+    "another user": dict.fromkeys(FIELDS, "ok")
+    | dict.fromkeys(("stop", "show", "wait", "output"), "unknown-taskid"),
+    "a user of other tasks": dict.fromkeys(FIELDS, "ok")
+    | dict.fromkeys(("stop", "show", "wait", "output"), "unknown-taskid")
+    | {"start": "unknown-task"},
+    "an admin": dict.fromkeys(FIELDS, "ok"),
+}
+CASES = [(request, caller) for request in REQUESTS for caller in CALLERS]
+
+
+def test_the_table_has_every_request_and_role() -> None:
+    assert set(FIELDS) == set(REQUESTS)
+    assert {KEYS[key].role for key in CALLERS.values() if key in KEYS} == {"user", "admin"}
+
+
+@pytest.mark.parametrize(("request_", "caller"), CASES)
+def test_every_request_by_everyone(request_: str, caller: str) -> None:
+    front = Front()
+    front.start("alice-key")
+    front.outputs.written[1] = b"hers"
+    before = copy.deepcopy(front.scheduler.jobs)
+    answer = front.ask(request_, CALLERS[caller], **FIELDS[request_])
+    expected = ALLOWED[caller][request_]
+    assert answer.get("code", answer["status"]) == expected
+    if expected != "ok":
+        assert front.scheduler.jobs == before
+        assert not front.scheduler.stopped
+    if caller in ("another user", "a user of other tasks"):
+        assert front.scheduler.jobs[1] == before[1]
+        assert "hers" not in str(answer)
+        assert not answer.get("active")
+
+
+@pytest.mark.parametrize("request_", ["stop", "show", "wait", "output"])
+def test_anothers_task_and_one_that_is_not_there_cannot_be_told_apart(request_: str) -> None:
+    with_task, without = Front(), Front()
+    with_task.start("alice-key")
+    fields = FIELDS[request_]
+    answer = with_task.ask(request_, "bob-key", **fields)
+    assert answer == without.ask(request_, "bob-key", **fields)
+    with_task.scheduler.end(1)
+    assert with_task.ask(request_, "bob-key", **fields) == answer
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"), [("alice-key", None), ("ops-key", "alice")], ids=["user", "admin"]
+)
+def test_the_owner_of_a_task_is_shown_to_admins(key: str, shown: str | None) -> None:
+    front = Front()
+    front.start("alice-key")
+    assert front.ask("show", key, taskid="1")["task"].get("owner") == shown
+    assert front.ask("wait", key, taskid="1", timeout=0)["task"].get("owner") == shown
+    (listed,) = front.ask("active", key, owner="alice")["active"]
+    assert listed.get("owner") == shown
