@@ -731,7 +731,8 @@ def _nearest(name: str, names: Iterable[str]) -> str:
 
 def _path(table: str, name: str) -> str:
     """The dotted name of a table in a table, as TOML writes it."""
-    return f"{table}.{name if re.fullmatch('[A-Za-z0-9_-]+', name) else _shown(json.dumps(name, ensure_ascii=False))}"
+    is_bare = re.fullmatch("[A-Za-z0-9_-]+", name)
+    return f"{table}.{name if is_bare else _shown(json.dumps(name, ensure_ascii=False))}"
 
 
 def _shown(text: str) -> str:

@@ -43,9 +43,14 @@ from aptask.serving.context import Context
 from aptask.serving.dispatch import Dispatcher
 from aptask.serving.keyring import Identity, Keyring, digest
 from aptask.serving.tcp import RequestFactory
-from aptask.storage.folder import local_key, lock, make_folder, remove_dead_socket
+from aptask.storage.folder import local_key, lock, make_folder
 from aptask.storage.memory import MemoryStore
-from aptask.system import calm_collector, notify_systemd, raise_descriptors
+from aptask.system import (
+    calm_collector,
+    notify_systemd,
+    raise_descriptors,
+    remove_dead_socket,
+)
 from aptask.tasks.catalog import Catalog
 from aptask.tasks.configured import Configuration, read_tasks
 from aptask.tasks.discover import discover

@@ -6,6 +6,7 @@ import gc
 import os
 import resource
 import socket
+from pathlib import Path
 
 from twisted.logger import Logger
 
@@ -36,3 +37,14 @@ def notify_systemd(state: str) -> None:
                 notify.sendall(state.encode())
             except OSError:
                 Logger().failure("systemd could not be told {state}", state=state)
+
+
+def remove_dead_socket(path: str) -> None:
+    """Remove a Unix socket that nobody listens on any more."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)
+        except OSError:
+            return

@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
-import socket
 from pathlib import Path
 from typing import TextIO
 
@@ -81,14 +80,3 @@ def local_key(folder: Path) -> str:
         key = secrets.token_urlsafe(32)
         file.write(key + "\n")
     return key
-
-
-def remove_dead_socket(path: str) -> None:
-    """Remove a Unix socket that nobody listens on any more."""
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            Path(path).unlink(missing_ok=True)
-        except OSError:
-            return
