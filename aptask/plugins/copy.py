@@ -27,4 +27,4 @@ class Copy(Program):
                 raise ValueError(f"{place} names no machine")
         refuse_data_folder(*(place for place in places if not _REMOTE.match(place)))
         options = ["--delete"] if self.delete else []
-        return ["rsync", "-a", "--info=progress2", *options, "--", *places]
+        return ["rsync", "-a", "--human-readable", "--info=progress2", *options, "--", *places]

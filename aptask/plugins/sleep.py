@@ -17,3 +17,4 @@ class Sleep(Task):
         while (passed := time.monotonic() - start) < self.seconds:
             self.report(passed / self.seconds, f"{passed:.1f} of {self.seconds:g} s")
             time.sleep(min(_STEP, self.seconds - passed))
+        self.report(1.0, f"{self.seconds:g} of {self.seconds:g} s")

@@ -91,7 +91,7 @@ def test_program_is_pure_data_and_hides_the_values_of_its_environment():
 
 def test_copy_is_rsync():
     assert command("copy", source="-a", target="b") == [
-        *("rsync", "-a", "--info=progress2", "--", "-a", "b")
+        *("rsync", "-a", "--human-readable", "--info=progress2", "--", "-a", "b")
     ]
     assert "--delete" in command("copy", source="a", target="b", delete=True)
     assert command("copy", source="host:a", target="b")[-2] == "host:a"
