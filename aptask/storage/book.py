@@ -82,12 +82,12 @@ class Book:
         self._execute = connection.execute
         self.scrub = True
         self.identity: str
-        self.identity, *meta = self._one(
+        self.identity, commits, following, instance, applied = self._one(
             "SELECT identity, commits, next, instance, applied FROM meta"
         )
         [ended] = self._one("SELECT count(*) FROM jobs WHERE ended IS NOT NULL")
         [kept] = self._one("SELECT count(*) FROM secrets")
-        self.totals = Totals(*meta, ended=ended, secrets=kept)
+        self.totals = Totals(commits, following, instance, applied, ended, kept)
         self._names: dict[int, str] = dict(self._execute("SELECT id, name FROM names"))
         self._numbers = {name: number for number, name in self._names.items()}
 

@@ -11,6 +11,7 @@ Rules:
   as `Unavailable`; what tells of something that has happened (`kept`) must not be lost: it stays,
   in its order and ahead of all that comes, and is tried again with each new transaction, and after
   a pause that grows to `LONGEST_PAUSE`. So the store goes on by itself when there is room again.
+- A -wal that has filled the disk is emptied, and the transaction tried once more.
 - A connection that cannot even roll back is given up, and opened anew.
 - The -wal is emptied after the answers are on their way: when it has grown, and soon after a job
   with secrets has ended, so that they are not left in it.
@@ -174,7 +175,12 @@ class Writer:
             return
         everything = self._kept + group
         try:
-            outcomes = self._transaction(everything)
+            try:
+                outcomes = self._transaction(everything)
+            except sqlite3.Error as error:
+                if not self._makes_room() or not is_full(error):
+                    raise
+                outcomes = self._transaction(everything)
         except Exception as error:
             self._failed(everything, error)
             return
@@ -284,8 +290,7 @@ class Writer:
     def _describe(self, error: Exception) -> str:
         if isinstance(error, AptaskError):
             return error.message
-        name = getattr(error, "sqlite_errorname", "")
-        if name == "SQLITE_FULL" or "disk is full" in str(error):
+        if is_full(error):
             return f"the disk is full: there is no room for more in {self._path.parent}"
         return f"the database {self._path} cannot be read or written: {error}"
 
@@ -301,9 +306,14 @@ class Writer:
                 connection.close()
             except sqlite3.Error as error:
                 self._log.error("the database could not be closed: {error}", error=error)
-            return
-        # What a failed sync leaves in the -wal must not count as committed at the next opening.
-        checkpoint(connection)
+
+    def _makes_room(self) -> bool:
+        """Empty the -wal after a failure: whether the disk has more room then.
+
+        What a failed sync leaves in it must not count as committed at the next opening.
+        """
+        before = self._wal_size()
+        return self._connection is not None and checkpoint(self._connection) and before > 0
 
     def _reopen(self) -> None:
         connection = connect(self._path, self._how)
@@ -326,12 +336,14 @@ class Writer:
             self._groups = 0
             self._book.scrub = not checkpoint(self._connection)
             return
-        try:
-            size = beside(self._path, "-wal").stat().st_size
-        except OSError:
-            return
-        if size > WAL_BYTES and checkpoint(self._connection):
+        if self._wal_size() > WAL_BYTES and checkpoint(self._connection):
             self._book.scrub = False
+
+    def _wal_size(self) -> int:
+        try:
+            return beside(self._path, "-wal").stat().st_size
+        except OSError:
+            return 0
 
     def _close(self) -> None:
         self._refuse(self._kept, "the store was closed before this could be written")
@@ -354,6 +366,11 @@ def is_of_the_store(error: Exception) -> bool:
         return True
     # Damage comes as this class itself; its other subclasses are about values.
     return type(error) is sqlite3.DatabaseError
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error says that the disk is full."""
+    return getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
 
 
 def _fire(outcomes: list[Outcome]) -> None:

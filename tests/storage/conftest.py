@@ -13,6 +13,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from aptask.errors import ConfigurationError
 from aptask.model.job import Change, Job, Outcome, Status, change
 from aptask.storage.memory import MemoryStore
 from aptask.storage.store import SQLiteStore
@@ -45,6 +46,16 @@ class Bench:
         finally:
             self.result(made.close())
         return str(caught.value)
+
+    def attempt(self) -> SQLiteStore | None:
+        """An open store, or None where it is refused."""
+        made = SQLiteStore(self.path, self.call)
+        try:
+            self.result(made.open())
+        except ConfigurationError:
+            self.close(made)
+            return None
+        return made
 
     def call(self, function: Any, *arguments: Any) -> None:
         self._calls.put((function, arguments))
