@@ -27,7 +27,8 @@ from aptask.model.job import Added, Counts, Job, Waiting
 from aptask.storage import rows
 from aptask.storage.book import Book
 from aptask.storage.database import Connect, bytes_on_disk
-from aptask.storage.writer import Operation, Writer
+from aptask.storage.transactions import Operation
+from aptask.storage.writer import Writer
 
 DATABASE = "aptask.db"
 """The name of the database in the data folder."""
