@@ -29,6 +29,7 @@ from aptask.storage.examine import (
     look,
     translate,
 )
+from aptask.storage.mark import sync
 from aptask.storage.migrations import MIGRATIONS
 from aptask.storage.rows import PAGE_BYTES, checksum
 
@@ -156,14 +157,6 @@ def _make(path: Path) -> None:
         connection.executescript(f"BEGIN; {schema} COMMIT;")
         connection.execute("INSERT INTO meta VALUES (1, ?, ?, ?, ?, ?, ?)", (*meta, checksum(meta)))
         connection.execute("PRAGMA journal_mode = WAL")
-    _sync(new)
+    sync(new)
     new.rename(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path.parent)

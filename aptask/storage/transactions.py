@@ -83,11 +83,11 @@ class Transactions:
         self._connection = open_first(path, how)
         try:
             self._book = Book(self._connection)
-            self._mark = Mark(beside(path, "-mark"), self._book.identity)
+            identity, commits = self._book.identity, self._book.totals.commits
+            self._mark = Mark(beside(path, "-mark"), identity, commits)
         except (sqlite3.Error, OSError) as error:
             self._connection.close()
             raise ConfigurationError(f"the database {path} cannot be opened: {error}") from None
-        self._mark.write(self._book.totals.commits)
 
     def commit(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Do operations in one transaction.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,12 +13,90 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from aptask.errors import ConfigurationError
+from aptask.errors import ConfigurationError, Unavailable
 from aptask.model.job import Change, Job, Outcome, Status, change
+from aptask.storage import writer
 from aptask.storage.memory import MemoryStore
 from aptask.storage.store import SQLiteStore
 
 SECONDS = 30.0
+
+
+class Session:
+    """A script of everything that writes, and what it must lead to.
+
+    Each new job's task is a name of its own, by which it is found again.
+    """
+
+    def __init__(self, bench: Any, store: Any) -> None:
+        self._bench = bench
+        self._store = store
+        self._asked = 0
+        self._jobs: dict[int, Job] = {}
+        self.acknowledged: dict[int, str] = {}
+        self.refused: set[str] = set()
+        self.updates: list[tuple[Job, Deferred[None]]] = []
+
+    def run(self) -> None:
+        first = self._add(1)
+        several = self._add(3, once="several")
+        self._add(1, unique="unique")
+        self._add(1, secrets=b'{"p":"hush"}')
+        for number in first + several:
+            self._update(number, Change.LAUNCH)
+        for number in several:
+            self._update(number, Change.FINISH, applied=("runner", number))
+        with contextlib.suppress(Unavailable):
+            self._bench.result(self._store.prune(0.0, 2))
+        self._add(1)
+
+    def _add(self, count: int, secrets: bytes | None = None, **keys: str) -> list[int]:
+        jobs = []
+        for _ in range(count):
+            self._asked += 1
+            task = f"task{self._asked}"
+            jobs.append(
+                Job(id=0, task=task, owner="o", arguments=b"{}", secrets=secrets, created=1.0)
+            )
+        try:
+            added = self._bench.result(self._store.add_all(jobs, **keys))
+        except Unavailable:
+            self.refused.update(job.task for job in jobs)
+            return []
+        for one, job in zip(added, jobs, strict=True):
+            job.id = one.id
+            self._jobs[one.id] = job
+            self.acknowledged[one.id] = job.task
+        return [one.id for one in added]
+
+    def _update(self, number: int, what: Change, **more: Any) -> None:
+        job = self._jobs[number]
+        change(job, what, 3.0 + number, Outcome(Status.DONE))
+        self.updates.append((job, self._store.update(job, **more)))
+
+    def note(self, number: int, task: str) -> None:
+        """A job was acknowledged to somebody else."""
+        assert number == max(self.acknowledged, default=0) + 1
+        self.acknowledged[number] = task
+
+    def settle(self) -> None:
+        """Wait for what was kept."""
+        for _, updated in self.updates:
+            self._bench.result(updated)
+
+    def verify(self, store: Any) -> None:
+        became = {job.id: job for job, _ in self.updates}
+        ended = sorted(number for number, job in became.items() if job.ended is not None)
+        found = {job.id: job for job in self._bench.result(store.get_many(range(1, 100)))}
+        assert set(self.acknowledged) - set(found) <= set(ended[:1])  # which may be pruned
+        for number, job in found.items():
+            assert job.task == self.acknowledged[number]
+            if number in became:
+                job.secrets = became[number].secrets
+                assert job == became[number]
+        assert not {job.task for job in found.values()} & self.refused
+        if ended:
+            assert self._bench.result(store.applied()) == ("runner", ended[-1])
 
 
 class Bench:
@@ -46,6 +124,10 @@ class Bench:
         finally:
             self.result(made.close())
         return str(caught.value)
+
+    def session(self, store: Any) -> Session:
+        """A script of everything that writes."""
+        return Session(self, store)
 
     def attempt(self) -> SQLiteStore | None:
         """An open store, or None where it is refused."""
@@ -78,8 +160,8 @@ class Bench:
         self.result(store.close())
 
     def end(self) -> None:
-        for store in self._open:
-            self.close(store)
+        while self._open:
+            self.close(self._open.pop())
 
 
 @pytest.fixture
@@ -138,8 +220,8 @@ def ended(bench: Bench, launched: Any) -> Any:
     return end
 
 
-def required(reason: str) -> None:
-    """Skip a test that cannot be made here; fail it where everything has to be."""
-    if os.environ.get("APTASK_REQUIRE_ALL"):
-        pytest.fail(reason)
-    pytest.skip(reason)
+@pytest.fixture
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be written is tried again soon."""
+    monkeypatch.setattr(writer, "SHORTEST_PAUSE", 0.002)
+    monkeypatch.setattr(writer, "LONGEST_PAUSE", 0.01)

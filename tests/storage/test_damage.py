@@ -127,9 +127,7 @@ def of_another_time(path: Path) -> None:
     """The state before its last transaction, as a careless backup puts it back."""
     content = mark.read(path.with_name("aptask.db-mark"))
     assert content is not None
-    newer = mark.Mark(path.with_name("aptask.db-mark"), content[0])
-    newer.write(content[1] + 1)
-    newer.close()
+    mark.Mark(path.with_name("aptask.db-mark"), content[0], content[1] + 1).close()
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
 
 from aptask.errors import Unavailable
 from aptask.model.job import Added, Change, Job, Outcome, Status, change
 from aptask.model.progress import Progress
-from aptask.storage import writer
 from aptask.storage.examine import check
 
 
@@ -69,82 +67,7 @@ class Connection:
         return self._real.execute(statement, *values)
 
 
-class Session:
-    """A script of everything that writes, and what it must lead to.
-
-    Each new job's task is a name of its own, by which it is found again.
-    """
-
-    def __init__(self, bench: Any, store: Any) -> None:
-        self._bench = bench
-        self._store = store
-        self._asked = 0
-        self._jobs: dict[int, Job] = {}
-        self.acknowledged: dict[int, str] = {}
-        self.refused: set[str] = set()
-        self.updates: list[tuple[Job, Deferred[None]]] = []
-
-    def run(self) -> None:
-        first = self._add(1)
-        several = self._add(3, once="several")
-        self._add(1, unique="unique")
-        self._add(1, secrets=b'{"p":"hush"}')
-        for number in first + several:
-            self._update(number, Change.LAUNCH)
-        for number in several:
-            self._update(number, Change.FINISH, applied=("runner", number))
-        with contextlib.suppress(Unavailable):
-            self._bench.result(self._store.prune(0.0, 2))
-        self._add(1)
-
-    def _add(self, count: int, secrets: bytes | None = None, **keys: str) -> list[int]:
-        jobs = []
-        for _ in range(count):
-            self._asked += 1
-            task = f"task{self._asked}"
-            jobs.append(
-                Job(id=0, task=task, owner="o", arguments=b"{}", secrets=secrets, created=1.0)
-            )
-        try:
-            added = self._bench.result(self._store.add_all(jobs, **keys))
-        except Unavailable:
-            self.refused.update(job.task for job in jobs)
-            return []
-        for one, job in zip(added, jobs, strict=True):
-            job.id = one.id
-            self._jobs[one.id] = job
-            self.acknowledged[one.id] = job.task
-        return [one.id for one in added]
-
-    def _update(self, number: int, what: Change, **more: Any) -> None:
-        job = self._jobs[number]
-        change(job, what, 3.0 + number, Outcome(Status.DONE))
-        self.updates.append((job, self._store.update(job, **more)))
-
-    def settle(self) -> None:
-        """Wait for what was kept."""
-        for _, updated in self.updates:
-            self._bench.result(updated)
-
-    def verify(self, store: Any) -> None:
-        became = {job.id: job for job, _ in self.updates}
-        ended = sorted(number for number, job in became.items() if job.ended is not None)
-        found = {job.id: job for job in self._bench.result(store.get_many(range(1, 100)))}
-        assert set(self.acknowledged) - set(found) <= set(ended[:1])  # which may be pruned
-        for number, job in found.items():
-            assert job.task == self.acknowledged[number]
-            if number in became:
-                job.secrets = became[number].secrets
-                assert job == became[number]
-        assert not {job.task for job in found.values()} & self.refused
-        if ended:
-            assert self._bench.result(store.applied()) == ("runner", ended[-1])
-
-
-@pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "SHORTEST_PAUSE", 0.002)
-    monkeypatch.setattr(writer, "LONGEST_PAUSE", 0.01)
+pytestmark = pytest.mark.usefixtures("short_pauses")
 
 
 def run(bench: Any, folder: Path, first: int, length: int, healed: bool) -> int:
@@ -153,7 +76,7 @@ def run(bench: Any, folder: Path, first: int, length: int, healed: bool) -> int:
     faults = Faults()
     store = bench.store(faults.connect, folder / "aptask.db")
     faults.arm(first, first + length - 1)
-    session = Session(bench, store)
+    session = bench.session(store)
     session.run()
     calls = faults.calls
     if healed:
