@@ -264,8 +264,8 @@ class AptaskService(Service):
             if endpoint.path is not None:
                 remove_dead_socket(endpoint.path)
             listening = serverFromString(self._reactor, endpoint.description).listen(self._factory)
-        except (ValueError, OSError) as error:
-            raise ConfigurationError(_cannot_listen(endpoint, str(error))) from None
+        except Exception as error:  # of OpenSSL, of a socket that systemd did not hand over, ...
+            raise ConfigurationError(_cannot_listen(endpoint, f"{error}" or repr(error))) from None
         result: Any = None
 
         def arrived(value: Any) -> None:

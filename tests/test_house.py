@@ -96,7 +96,7 @@ UNKNOWN = {
     "interfaces": INPUT_AND_OUTPUT,
     "tasks": {"socket", "ssl", "sqlite3", "asyncio"},
     "scheduling": INPUT_AND_OUTPUT,
-    "storage": {"socket", "ssl", "subprocess", "multiprocessing", "asyncio", "time"},
+    "storage": {"ssl", "subprocess", "multiprocessing", "asyncio", "time"},
     "runner": {"ssl", "sqlite3", "asyncio", "multiprocessing"},
     "execution": {"subprocess", "multiprocessing", "sqlite3", "asyncio", "time"},
     "serving": {"subprocess", "multiprocessing", "sqlite3", "asyncio", "time"},
