@@ -13,7 +13,9 @@ import pytest
 from aptask.runner import family
 from aptask.runner.family import Family
 
-MARK = "test-instance/1/1"
+INSTANCE = os.urandom(8).hex()
+MARK = family.mark(INSTANCE, 1, 1)
+OTHER_MARK = family.mark(INSTANCE, 2, 1)
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 
 def test_a_member_is_found_by_its_session_without_a_mark(spawn: Callable[..., Any]) -> None:
-    leader = spawn("(env -i sleep 1000 & ) ; echo ready; sleep 1000", mark=None)
+    leader = spawn("(sleep 1000 &) ; sleep 1000 & echo ready; wait", mark=None)
     assert len(Family(MARK, leader.pid).members()) == 3
     assert Family(MARK).members() == []
 
@@ -60,14 +62,14 @@ def test_a_member_is_found_by_its_mark_in_another_session(spawn: Callable[..., A
 
 
 def test_a_member_is_found_by_descent_alone(spawn: Callable[..., Any]) -> None:
-    leader = spawn("setsid env -i sh -c 'echo ready; sleep 1000' & wait")
+    leader = spawn("setsid env -i sh -c 'sleep 1000 & echo ready; wait' & wait")
     members = Family(MARK, leader.pid).members()
     shed = [pid for pid in members if family.mark_of(pid) is None]
     assert len(shed) == 2
 
 
 def test_one_who_has_ended_is_no_member(spawn: Callable[..., Any]) -> None:
-    leader = spawn("sleep 0.01 & echo ready; exec sleep 1000")
+    leader = spawn("echo ready; exec sleep 1000")
     dead = spawn("echo ready")
     os.waitid(os.P_PID, dead.pid, os.WEXITED | os.WNOWAIT)
     zombie = family.look_up(dead.pid)
@@ -80,21 +82,21 @@ def test_one_who_has_ended_is_no_member(spawn: Callable[..., Any]) -> None:
 def test_a_leaders_number_that_is_used_again_by_another_job_ties_nobody(
     spawn: Callable[..., Any],
 ) -> None:
-    other = spawn("echo ready; sleep 1000", mark="test-instance/2/1")
+    other = spawn("echo ready; sleep 1000", mark=OTHER_MARK)
     assert Family(MARK, other.pid).members() == []
     assert not Family(MARK, other.pid).has(other.pid)
-    family.kill(Family("test-instance/2/1").members)
+    family.kill(Family(OTHER_MARK).members)
 
 
 def test_what_the_nursery_forked_belongs_to_its_session(spawn: Callable[..., Any]) -> None:
-    child = spawn("echo ready; sleep 1000", mark=family.nursery_mark("test-instance"))
+    child = spawn("sleep 1000 & echo ready; wait", mark=family.nursery_mark(INSTANCE))
     assert Family(MARK, child.pid).has(child.pid)
     assert len(Family(MARK, child.pid).members()) == 2
     assert Family(MARK).members() == []
 
 
 def test_killing_leaves_nobody_and_says_who_was_there(spawn: Callable[..., Any]) -> None:
-    leader = spawn("trap '' TERM; (setsid sleep 1000 &) ; echo ready; sleep 1000; sleep 1000")
+    leader = spawn("trap '' TERM; (setsid sleep 1000 &) ; sleep 1000 & echo ready; wait")
     found = Family(MARK, leader.pid)
     members = found.members()
     assert found.kill() == members
@@ -130,10 +132,10 @@ def test_signals_to_those_who_have_gone_are_passed_over() -> None:
 
 
 def test_all_of_an_instance_are_found(spawn: Callable[..., Any]) -> None:
-    first = spawn("echo ready; exec sleep 1000", mark="test-one/1/1")
-    second = spawn("echo ready; exec sleep 1000", mark="test-one/2/1")
-    third = spawn("echo ready; exec sleep 1000", mark="test-one-more/2/1")
-    assert family.of_instance("test-one") == sorted((first.pid, second.pid))
+    first = spawn("echo ready; exec sleep 1000", mark=f"{INSTANCE}a/1/1")
+    second = spawn("echo ready; exec sleep 1000", mark=f"{INSTANCE}a/2/1")
+    third = spawn("echo ready; exec sleep 1000", mark=f"{INSTANCE}abc/2/1")
+    assert family.of_instance(f"{INSTANCE}a") == sorted((first.pid, second.pid))
     family.kill(lambda: [first.pid, second.pid, third.pid])
 
 

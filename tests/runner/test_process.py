@@ -182,9 +182,17 @@ def test_a_tool_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) 
     process._tool.cache_clear()
 
 
+@pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A named pipe: who reads it waits until it is opened."""
+    os.mkfifo(tmp_path / "gate")
+    return tmp_path / "gate"
+
+
 @pytest_twisted.ensureDeferred
-async def test_a_process_that_somebody_else_reaped_is_noticed() -> None:
-    run = Run("sh", "-c", "echo last; sleep 0.1")
+async def test_a_process_that_somebody_else_reaped_is_noticed(gate: Path) -> None:
+    run = Run("sh", "-c", f"echo last; read line < {gate}")
+    gate.write_text("go\n")
     # As a library does that waits for any child: before Twisted hears of it.
     os.waitpid(run.program.pid, 0)
     assert run.codes == []
@@ -196,8 +204,9 @@ async def test_a_process_that_somebody_else_reaped_is_noticed() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_process_whose_end_the_system_did_not_tell_is_reaped() -> None:
-    run = Run("true")
+async def test_a_process_whose_end_the_system_did_not_tell_is_reaped(gate: Path) -> None:
+    run = Run("sh", "-c", f"read line < {gate}")
+    gate.write_text("go\n")
     os.waitid(os.P_PID, run.program.pid, os.WEXITED | os.WNOWAIT)
     run.program.look_after()
     assert run.codes == [0]

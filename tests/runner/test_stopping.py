@@ -124,9 +124,9 @@ def test_who_cleans_up_has_the_grace_although_the_shell_died_at_once(
     assert runner.output(job) == "ready\ncleaned\n"
 
 
-def test_a_driver_of_two_jobs_loses_only_the_one_that_is_stopped(runner: Any) -> None:
+def test_stopping_one_job_leaves_another_alone_with_its_orphans(runner: Any) -> None:
     first, _ = begin(runner, "echo ready; sleep 1000")
-    second, pid = begin(runner, "(setsid sleep 1001 &); echo ready; sleep 1000")
+    second, pid = begin(runner, "(setsid sleep 1001 &); sleep 1000 & echo ready; wait")
     runner.stop(first)
     runner.ended(first)
     assert len(runner.members(second, pid)) == 3
