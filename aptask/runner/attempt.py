@@ -36,6 +36,7 @@ from aptask.runner.process import (
     signal_name,
 )
 from aptask.runner.reading import Reading
+from aptask.runner.sessions import Sessions
 
 
 class Nursery(Protocol):
@@ -57,6 +58,7 @@ class Host(Protocol):
     reactor: Any
     instance: str
     home: str
+    sessions: Sessions
     programs: set[int]
     """the processes that the runner started for attempts and that have not ended"""
 
@@ -160,6 +162,7 @@ class Attempt:
                 plan,
                 {**host.environment(), **plan.env, **self._environment},
                 self._folder(plan),
+                sessions=host.sessions,
                 wrote=self._reading.wrote,
                 reported=self._reading.reported,
                 exited=self._exited,

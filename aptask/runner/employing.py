@@ -27,6 +27,7 @@ from aptask.runner import family
 from aptask.runner.children import Child, Employer
 from aptask.runner.descriptor import Descriptor
 from aptask.runner.errands import Errand
+from aptask.runner.sessions import Sessions
 
 IDLE_CHILDREN = 8
 IDLE_SECONDS = 60.0
@@ -46,6 +47,7 @@ class Nursery(Descriptor):
         environment: of the nursery and so of its children, beside what each errand adds.
         home: the folder that jobs begin in.
         log: a descriptor for what the nursery itself has to say.
+        sessions: make one for the nursery, and show by it whether they can.
 
     Attributes:
         pids: the processes of the nursery, and of those before it that are not reaped yet.
@@ -53,8 +55,16 @@ class Nursery(Descriptor):
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, environment: Mapping[str, str], home: str, log: int) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        environment: Mapping[str, str],
+        home: str,
+        log: int,
+        sessions: Sessions,
+    ) -> None:
         super().__init__(reactor)
+        self._sessions = sessions
         self._system = reactor
         self.pids: set[int] = set()
         self._environment = dict(environment)
@@ -206,7 +216,7 @@ class Nursery(Descriptor):
     def _spawn(self) -> socket.socket:
         near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         near.setblocking(False)
-        with far, open(os.devnull, "rb") as nothing:
+        with far, open(os.devnull, "rb") as nothing, self._sessions.made():
             self._system.spawnProcess(
                 _Process(self.pids),
                 sys.executable,

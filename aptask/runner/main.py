@@ -12,6 +12,8 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +44,12 @@ def main(reactor: Any, folder: Path, instance: str) -> None:
         instance: this runner's id.
     """
     os.setsid()
-    os.umask(0o077)
     os.chdir(folder)
     globalLogBeginner.beginLoggingTo(
         [textFileLogObserver(sys.stderr)], redirectStandardIO=False, discardBuffer=True
     )
-    lock = _lock(folder)
+    with _private_files():
+        lock = _lock(folder)
     runner = Runner(reactor, folder, instance, 2, os.environ)
 
     def abandoned() -> None:
@@ -74,12 +76,23 @@ def main(reactor: Any, folder: Path, instance: str) -> None:
     over.addErrback(lambda failure: _log.failure("the link could not be closed", failure))
     over.addCallback(stop)
     (folder / RUNNER_SOCKET).unlink(missing_ok=True)
-    reactor.listenUNIX(str(folder / RUNNER_SOCKET), links, mode=0o600)
+    with _private_files():
+        reactor.listenUNIX(str(folder / RUNNER_SOCKET), links, mode=0o600)
     reactor.addSystemEventTrigger("before", "shutdown", end)
     reactor.callWhenRunning(_say_ready, abandoned)
     reactor.callLater(LINK_SECONDS, come_or_dead)
     reactor.run()
     lock.close()
+
+
+@contextmanager
+def _private_files() -> Iterator[None]:
+    """Make files for this account alone; jobs have the umask that the daemon was started with."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _lock(folder: Path) -> Any:

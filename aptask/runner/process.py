@@ -2,11 +2,12 @@
 
 Rules:
 
-- A program is spawned in a session of its own by `setsid`, which keeps its pid. The folder it
-  begins in is the runner's own for the moment of the spawn: that keeps Twisted on posix_spawn,
-  three times faster than a fork, and needs no further program in between.
-- What can be wrong is looked for first, or understood from what `setsid` says: an exit code alone
-  could as well be the program's own.
+- A program is spawned in a session of its own: by the system, or where that cannot be had by
+  `setsid`, which keeps its pid. The folder it begins in is the runner's own for the moment of the
+  spawn: that keeps Twisted on posix_spawn, three times faster than a fork, and needs no further
+  program in between.
+- What can be wrong is looked for first, or understood from what the programs in front of it say: an
+  exit code alone could as well be the program's own.
 - Its standard output and error share one pipe, so that their order is kept.
 - It has ended when it has exited, whoever else holds its pipes. They stay open until `close`: those
   of its family who have the rest of a grace may still write.
@@ -24,13 +25,13 @@ from functools import cache
 from typing import Any
 
 from twisted.internet.error import ProcessDone, ProcessTerminated
-from twisted.internet.interfaces import IReactorProcess
 from twisted.internet.process import unregisterReapProcessHandler
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from aptask.model.orders import Spawn
 from aptask.runner.pipe import Pipe
+from aptask.runner.sessions import Sessions
 
 REPORT_DESCRIPTOR = 3
 """Where a job's process writes reports; also in `APTASK_REPORT_FD`."""
@@ -56,6 +57,7 @@ class Program(ProcessProtocol):
         plan: what to run.
         environment: all of its environment.
         folder: where it begins.
+        sessions: makes sessions.
         wrote: called with what it writes.
         reported: called with what it writes to its report descriptor.
         exited: called once, with its exit code, the negative number of the signal that ended it,
@@ -75,12 +77,14 @@ class Program(ProcessProtocol):
         environment: Mapping[str, str],
         folder: str,
         *,
+        sessions: Sessions,
         wrote: Callable[[bytes], None],
         reported: Callable[[bytes], None],
         exited: Callable[[int | None], None],
     ) -> None:
         self.pid = 0
         self._reactor = reactor
+        self._sessions = sessions
         self._exited: Callable[[int | None], None] | None = exited
         self._is_spawned = False
         self._process: Any = None
@@ -93,7 +97,7 @@ class Program(ProcessProtocol):
             self._spawn_in(folder, plan, environment)
         except (OSError, ValueError, TypeError) as error:
             self.close()
-            raise CannotSpawn(_spawn_error(plan, error)) from None
+            raise CannotSpawn(_spawn_error(plan, folder, error)) from None
         except CannotSpawn:
             self.close()
             raise
@@ -105,28 +109,39 @@ class Program(ProcessProtocol):
         back = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             _enter(folder)
-            _check_program(plan.command[0], environment.get("PATH", os.defpath))
+            program = _find_program(plan.command[0], environment.get("PATH", os.defpath))
             stdin = _standard_input(plan)
             try:
-                self._spawn(self._reactor, _command(plan), environment, stdin)
+                self._spawn(plan, program, environment, stdin)
             finally:
                 os.close(stdin)
         finally:
             os.fchdir(back)
             os.close(back)
 
-    def _spawn(
-        self,
-        reactor: IReactorProcess,
-        command: list[str],
-        environment: Mapping[str, str],
-        stdin: int,
+    def _spawn(self, plan: Spawn, program: str, environment: Mapping[str, str], stdin: int) -> None:
+        command = _command(plan)
+        if not self._sessions.works:
+            self._spawn_as(_tool("setsid"), [_tool("setsid"), "--", *command], environment, stdin)
+            return
+        executable = program if command == plan.command else command[0]
+        with self._sessions.made():
+            try:
+                self._spawn_as(executable, command, environment, stdin)
+            except OSError as error:
+                # A script that does not say what it is written for is the shell's.
+                if error.errno != errno.ENOEXEC:
+                    raise
+                self._spawn_as("/bin/sh", ["sh", program, *command[1:]], environment, stdin)
+
+    def _spawn_as(
+        self, executable: str, command: list[str], environment: Mapping[str, str], stdin: int
     ) -> None:
         output, reports = (pipe.writing_end for pipe in self._pipes)
         # As bytes, since what is no text in the account's environment must not disturb.
-        reactor.spawnProcess(
+        self._reactor.spawnProcess(
             self,
-            command[0],
+            executable,
             [os.fsencode(word) for word in command],
             env={os.fsencode(name): os.fsencode(environment[name]) for name in environment},
             childFDs={0: stdin, 1: output, 2: output, REPORT_DESCRIPTOR: reports},
@@ -208,7 +223,8 @@ def _enter(folder: str) -> None:
         raise CannotSpawn(f"the working folder {folder!r} cannot be used: {error}") from None
 
 
-def _check_program(name: str, path: str) -> None:
+def _find_program(name: str, path: str) -> str:
+    """The file that a command's first word means, from the folder that the runner is in."""
     if "/" in name:
         if not os.path.exists(name):
             raise CannotSpawn(f"there is no program {name}")
@@ -216,11 +232,15 @@ def _check_program(name: str, path: str) -> None:
             raise CannotSpawn(f"{name} is a folder, not a program")
         if not os.access(name, os.X_OK):
             raise CannotSpawn(f"{name} is not executable")
-    elif not name or shutil.which(name, path=path) is None:
-        places = path.split(os.pathsep)
-        if name and any(os.path.isfile(os.path.join(place, name)) for place in places):
-            raise CannotSpawn(f"{name} is not executable")
-        raise CannotSpawn(f"there is no program `{name}` (looked in {path})")
+        return name
+    found = shutil.which(name, path=path) if name else None
+    if found is not None:
+        # What is found in the folder itself must not be looked for in PATH again.
+        return found if "/" in found else f"./{found}"
+    places = path.split(os.pathsep)
+    if name and any(os.path.isfile(os.path.join(place, name)) for place in places):
+        raise CannotSpawn(f"{name} is not executable")
+    raise CannotSpawn(f"there is no program `{name}` (looked in {path})")
 
 
 def _standard_input(plan: Spawn) -> int:
@@ -249,13 +269,13 @@ def _standard_input(plan: Spawn) -> int:
 
 
 def _command(plan: Spawn) -> list[str]:
-    """The whole command, with what is put in front of the program."""
+    """The command, with what it takes to run it as nicely and in as little memory as it should."""
     command = list(plan.command)
     if plan.memory_limit is not None:
         command = [_tool("prlimit"), f"--as={plan.memory_limit}", "--", *command]
     if plan.nice:
         command = [_tool("nice"), "-n", str(plan.nice), "--", *command]
-    return [_tool("setsid"), "--", *command]
+    return command
 
 
 @cache
@@ -266,11 +286,11 @@ def _tool(name: str) -> str:
     return os.path.abspath(found)
 
 
-def _spawn_error(plan: Spawn, error: Exception) -> str:
+def _spawn_error(plan: Spawn, folder: str, error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.E2BIG:
         return "the arguments and the environment are too long for one program"
-    why = error.strerror if isinstance(error, OSError) else error
-    return f"{plan.command[0]} could not be started: {why}"
+    why = (isinstance(error, OSError) and error.strerror) or str(error)
+    return _not_started(plan.command[0], folder, why)
 
 
 def not_executed(plan: Spawn, folder: str, code: int, last_line: str) -> str | None:
@@ -290,11 +310,15 @@ def not_executed(plan: Spawn, folder: str, code: int, last_line: str) -> str | N
     name = plan.command[0]
     if os.path.basename(tool) not in ("setsid", "nice", "prlimit") or name not in said:
         return None
-    why = said.rpartition(": ")[2]
+    return _not_started(name, folder, said.rpartition(": ")[2])
+
+
+def _not_started(name: str, folder: str, why: str) -> str:
+    """Why a program that is there could not be started: often its first line tells more."""
     found = shutil.which(os.path.join(folder, name) if "/" in name else name)
     try:
-        with open(found or name, "rb") as file:
-            first = file.readline(256)
+        with open(found or name, "rb") as script:
+            first = script.readline(256)
     except (OSError, ValueError):
         first = b""
     if first.startswith(b"#!"):

@@ -41,6 +41,7 @@ from aptask.runner.employing import Nursery
 from aptask.runner.family import Family
 from aptask.runner.output import Outputs, Writer
 from aptask.runner.process import CannotSpawn
+from aptask.runner.sessions import Sessions
 
 LOOK_SECONDS = 2.0
 """How often the runner sees whether what it believes to run still does."""
@@ -107,7 +108,11 @@ class Runner:
         self._quits: str | None = None
         self._adopts = family.adopt_orphans()
         self.programs: set[int] = set()
-        self.nursery = Nursery(reactor, self._nursery_environment(environment), self.home, log)
+        self.sessions = Sessions()
+        # The first process that is spawned: it shows whether a spawn makes sessions here.
+        self.nursery = Nursery(
+            reactor, self._nursery_environment(environment), self.home, log, self.sessions
+        )
         self._looking = LoopingCall(self._look_after)
         self._looking.clock = reactor
         self._looking.start(LOOK_SECONDS, now=False)

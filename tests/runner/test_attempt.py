@@ -16,6 +16,7 @@ from aptask.runner import attempt as attempt_module
 from aptask.runner.attempt import Attempt
 from aptask.runner.errands import Answer, What
 from aptask.runner.process import CannotSpawn
+from aptask.runner.sessions import Sessions
 
 WELL = Answer(well=True, result=msgspec.Raw(b"1"))
 
@@ -87,6 +88,7 @@ class FakeHost:
 
     instance = "i"
     home = "/home"
+    sessions = Sessions()
 
     def __init__(self) -> None:
         self.reactor = Clock()

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from aptask.model.orders import Spawn
 from aptask.runner import process
 from aptask.runner.process import CannotSpawn, Program, not_executed, signal_name
+from aptask.runner.sessions import Sessions
 
 reactor: Any = the_reactor
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
@@ -34,6 +35,7 @@ class Run:
             Spawn(list(command), **plan),
             ENVIRONMENT,
             folder,
+            sessions=SESSIONS,
             wrote=self._wrote,
             reported=self._reported,
             exited=self._exited,
@@ -53,9 +55,14 @@ class Run:
             self.over.callback(code)
 
 
-@pytest.fixture(params=["posix_spawn", "fork"])
+SESSIONS = Sessions()
+
+
+@pytest.fixture(params=["by the system", "by setsid", "by setsid in a fork"])
 def _either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reactor, "_neverUseSpawn", request.param == "fork", raising=False)
+    """A session for each program, made in each of the ways there are."""
+    monkeypatch.setattr(reactor, "_neverUseSpawn", "fork" in request.param, raising=False)
+    monkeypatch.setattr(SESSIONS, "works", request.param == "by the system")
 
 
 def descriptors() -> set[str]:
@@ -126,16 +133,50 @@ async def test_a_script_without_its_interpreter_is_told_from_an_exit_code(tmp_pa
     script.write_text("#!/no/such/interpreter -x\n")
     script.chmod(0o755)
     plan = Spawn(["./script"])
-    run = Run("./script", folder=str(tmp_path))
+    why = "./script could not be started: its interpreter /no/such/interpreter is missing"
+    try:
+        run = Run("./script", folder=str(tmp_path))
+    except CannotSpawn as error:
+        assert SESSIONS.works
+        assert str(error) == why
+        return
     code = await run.over
     assert code == 127
     line = run.output.decode().strip()
-    why = "./script could not be started: its interpreter /no/such/interpreter is missing"
     assert not_executed(plan, str(tmp_path), code, line) == why
     assert not_executed(plan, str(tmp_path), 3, line) is None
     assert not_executed(plan, str(tmp_path), code, "sh: script: not found") is None
     binary = not_executed(plan, "/nowhere", code, line)
     assert binary == "./script could not be started: No such file or directory"
+
+
+@pytest.mark.usefixtures("_either_way")
+@pytest_twisted.ensureDeferred
+async def test_a_script_that_does_not_say_its_interpreter_is_the_shells(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("echo $0 $1\n")
+    script.chmod(0o755)
+    run = Run("./script", "argument", folder=str(tmp_path))
+    assert await run.over == 0
+    assert run.output == b"./script argument\n"
+
+
+@pytest.mark.usefixtures("_either_way")
+@pytest_twisted.ensureDeferred
+async def test_a_program_leads_a_session_of_its_own() -> None:
+    run = Run("sh", "-c", "ps -o sid= -p $$; echo $$")
+    assert await run.over == 0
+    session, pid = run.output.split()
+    assert session == pid
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_spawn_shows_whether_the_system_makes_sessions() -> None:
+    sessions = Sessions()
+    with sessions.made():
+        os.waitpid(os.posix_spawnp("true", ["true"], {}), 0)
+    assert sessions.works
+    assert os.posix_spawnp.__name__ == "posix_spawnp"
 
 
 def test_a_folder_that_may_not_be_entered_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

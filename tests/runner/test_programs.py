@@ -149,13 +149,6 @@ def test_what_cannot_be_run_ends_with_one_clear_sentence(
     assert runner.shell("true").status is Status.DONE
 
 
-@pytest.mark.skipif(os.getuid() == 0, reason="root may enter any folder")
-def test_a_folder_that_may_not_be_entered_is_said(runner: Any, tmp_path: Path) -> None:
-    (tmp_path / "closed").mkdir(mode=0)
-    ended = runner.run(Spawn(["true"], cwd=str(tmp_path / "closed")))
-    assert ended.message == f"the working folder {tmp_path}/closed may not be entered"
-
-
 def test_a_program_may_not_begin_in_the_data_folder(runner: Any, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(runner.data)
     for folder in (runner.data, runner.data / "output", tmp_path / "link"):
