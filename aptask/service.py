@@ -28,13 +28,8 @@ from twisted.logger import ILogObserver, Logger, jsonFileLogObserver
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from aptask.config import (
-    LOCAL_OWNER,
-    Endpoint,
-    Settings,
-    check_address,
-    load,
-)
+from aptask.config import LOCAL_OWNER, Settings, load
+from aptask.endpoints import Endpoint, check_address
 from aptask.errors import AptaskError, ConfigurationError
 from aptask.execution.local import LocalExecutor
 from aptask.runner.output import Outputs
@@ -275,7 +270,12 @@ class AptaskService(Service):
         listening.addBoth(arrived)
         if isinstance(result, Failure):
             raise ConfigurationError(_cannot_listen(endpoint, result.getErrorMessage()))
-        check_address(self._settings, endpoint, result.getHost())
+        check_address(
+            endpoint,
+            result.getHost(),
+            authentication=self._settings.authentication,
+            insecure=self._settings.insecure,
+        )
         self._log.info("listening on {address}", address=_shown(result.getHost()))
         port: IListeningPort = result
         return port
