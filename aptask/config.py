@@ -70,7 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         config: the configuration file, if there is one; absolute.
         data: the data folder; absolute, and maybe not made yet.
         listen: every endpoint to listen on, `local_endpoint` last.
-        local_endpoint: the data folder's own socket, on which alone the local key counts.
+        local_endpoint: the data folder's own socket.
         task_folders: private task files; absolute.
         slots: how many jobs run at once.
         log: how it is written.
@@ -291,7 +291,7 @@ def _listen(
         source, descriptions = f"{reader.file}: `listen`", [DEFAULT_LISTEN]
     socket = data / "aptask.sock"
     quoted = re.sub(r"([\\:=])", r"\\\1", str(socket))
-    local = Endpoint(f"unix:{quoted}:mode=600", Reach.LOCAL, path=str(socket))
+    local = Endpoint(f"unix:{quoted}:mode=600:lockfile=0", Reach.LOCAL, path=str(socket))
     found: dict[str, Endpoint] = {}
     for description in descriptions:
         try:

@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import os
+import resource
 import secrets
 import sys
 from collections.abc import Callable, Mapping
@@ -58,6 +59,12 @@ LONGEST_PAUSE = 10.0
 """The most seconds between two tries to start a runner."""
 KILL_SECONDS = 5.0
 """How long after SIGKILL a process is waited for: one that waits for a disk may not die."""
+HEARTBEAT_SECONDS = 5.0
+"""How often the runner is asked whether it is there."""
+SILENCE_SECONDS = 20.0
+"""How long it may not answer before it is taken to hang."""
+START_SECONDS = 60.0
+"""How long it may take until it serves: it waits for one before it, whose jobs have their grace."""
 END_SECONDS = 3.0
 """How much longer than its jobs' grace a runner may take to end."""
 
@@ -93,7 +100,7 @@ class _Link(LineOnlyReceiver):
             self._log.failure("an event that cannot be read: {line}", line=line[:200])
             return
         if isinstance(event, Welcome):
-            self._executor.linked(self)
+            self._executor.welcomed(self, event)
             return
         if not isinstance(event, Progressed):
             if event.number <= self._applied:
@@ -102,7 +109,7 @@ class _Link(LineOnlyReceiver):
         try:
             self._executor.happened(event)
         except Exception:
-            self._log.failure("an event could not be taken in: {line}", line=line[:200])
+            self._log.failure("an event of job {job} could not be taken in", job=event.job)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._executor.unlinked(self)
@@ -129,14 +136,22 @@ class LocalExecutor:
         reactor: spawns it and links with it.
         folder: the data folder.
         environment: the account's; what jobs get of it is the runner's choice.
+        descriptors: how many the runner and each of its jobs may have open; None: as this process.
     """
 
     name = "local"
     _log = Logger()
 
-    def __init__(self, reactor: Any, folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        folder: Path,
+        environment: Mapping[str, str],
+        descriptors: int | None = None,
+    ) -> None:
         self._reactor = reactor
         self._folder = folder
+        self._descriptors = descriptors
         self._environment = {k: v for k, v in environment.items() if k != "APTASK_KEY"}
         self._listener: IListener | None = None
         self._instance = ""
@@ -144,6 +159,7 @@ class LocalExecutor:
         self._died: str | None = None
         """why its process has ended, while what it said last has not all been read"""
         self._link: _Link | None = None
+        self._heard = 0.0
         self._born = 0.0
         self._pause = 0.0
         self._stopped: Deferred[None] | None = None
@@ -182,15 +198,38 @@ class LocalExecutor:
             endpoint = UNIXClientEndpoint(self._reactor, str(self._folder / RUNNER_SOCKET))
             connectProtocol(endpoint, _Link(self)).addErrback(self._cannot_link, process)
 
-    def linked(self, link: _Link) -> None:
-        """The runner takes orders."""
+    def welcomed(self, link: _Link, welcome: Welcome) -> None:
+        """The runner takes orders, or says once more that it is there."""
         if self._process is None:
             return
-        self._link = link
-        if self._stopped is not None:
+        self._heard = self._reactor.seconds()
+        if link is self._link:
+            return
+        if self._stopped is not None or not self._is_ours(welcome):
             self._kill(self._process)
-        elif self._listener is not None:
+            return
+        self._link = link
+        self._call_later(HEARTBEAT_SECONDS, self._listen_for_heart, link)
+        if self._listener is not None:
             self._listener.ready()
+
+    def _is_ours(self, welcome: Welcome) -> bool:
+        if (welcome.version, welcome.instance) == (LINK_VERSION, self._instance):
+            return True
+        self._log.error("another runner answers: {welcome}", welcome=welcome)
+        return False
+
+    def _listen_for_heart(self, link: _Link) -> None:
+        """See that the runner still answers: one that hangs holds all jobs."""
+        if link is not self._link:
+            return
+        if self._reactor.seconds() - self._heard > SILENCE_SECONDS:
+            self._log.error("the runner has not answered for {s} s", s=SILENCE_SECONDS)
+            if self._process is not None:
+                self._kill(self._process)
+            return
+        link.send(Hello(LINK_VERSION))
+        self._call_later(HEARTBEAT_SECONDS, self._listen_for_heart, link)
 
     def happened(self, event: Started | Progressed | Ended) -> None:
         """An event of an attempt."""
@@ -201,6 +240,8 @@ class LocalExecutor:
         """The link broke: a runner that cannot be heard is of no use."""
         if link is self._link:
             self._link = None
+            if self._listener is not None:
+                self._listener.paused()
             if self._process is not None:
                 self._kill(self._process)
             elif self._died is not None:
@@ -240,6 +281,7 @@ class LocalExecutor:
         self._born = self._reactor.seconds()
         try:
             self._process = self._spawn_process()
+            self._call_later(START_SECONDS, self._kill_unlinked, self._process)
         except OSError as error:
             self._log.error("the runner cannot be started: {error}", error=error)
             self._begin_again()
@@ -267,11 +309,25 @@ class LocalExecutor:
         finally:
             os.close(log)
             os.close(nothing)
+        self._limit_descriptors(process)
         return process
+
+    def _limit_descriptors(self, process: _Process) -> None:
+        """Take back what the daemon was allowed for its clients: jobs of `select` break."""
+        pid = getattr(process.transport, "pid", None)
+        if self._descriptors is not None and pid is not None:
+            _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            with suppress(ProcessLookupError):
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(self._descriptors, hard), hard))
 
     def _cannot_link(self, failure: Failure, process: _Process) -> None:
         self._log.failure("no link with the runner", failure)
         self._kill(process)
+
+    def _kill_unlinked(self, process: _Process) -> None:
+        if self._link is None and process is self._process:
+            self._log.error("the runner has not come within {s} s", s=START_SECONDS)
+            self._kill(process)
 
     def _kill(self, process: _Process) -> None:
         if process is self._process:

@@ -13,6 +13,7 @@ descriptor 3, and a control socket. It may crash, loop or be killed: that costs 
 from __future__ import annotations
 
 import io
+import json
 import os
 import resource
 import signal
@@ -35,6 +36,9 @@ RESULT_BYTES = 1 << 20
 """The largest result, as JSON."""
 RETIRES_AT_KIB = 256 * 1024
 """Resident memory above which a child is not used again."""
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+"""Strict: what is no JSON value is an error, not something like it."""
 
 _decode_values = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -169,8 +173,8 @@ def _answer(result: Any) -> Answer:
     if result is None:
         return Answer(well=True)
     try:
-        text = msgspec.json.encode(result)
-    except (TypeError, ValueError, OverflowError, RecursionError, UnicodeEncodeError) as error:
+        text = _ENCODER.encode(result).encode()
+    except (TypeError, ValueError, RecursionError) as error:
         return Answer(well=False, message=f"what the task returned is no JSON value: {error}")
     if len(text) > RESULT_BYTES:
         return Answer(

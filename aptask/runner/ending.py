@@ -114,10 +114,14 @@ class Ending:
 
     def _look(self, then: Callable[[], object], spared: int, pause: float) -> None:
         self._looking = None
-        left = self.family.kill() if self._kills else self.family.members()
-        if left and not self._kills and set(left) <= {spared}:
-            self._kills = True
-            left = self.family.kill()
+        try:
+            left = self.family.kill() if self._kills else self.family.members()
+            if left and not self._kills and set(left) <= {spared}:
+                self._kills = True
+                left = self.family.kill()
+        except OSError:  # no descriptor is free to read the process table with
+            self._log.failure("a family could not be looked for")
+            left = [self.family.leader]
         if left and not self._gives_up(left):
             longer = min(2 * pause, LONGEST_PAUSE)
             self._looking = self._reactor.callLater(pause, self._look, then, spared, longer)

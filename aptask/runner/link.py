@@ -52,13 +52,14 @@ class RunnerLink(LineOnlyReceiver):
         try:
             order = decode_order(line)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            self._log.failure("an order that cannot be read: {line}", line=line[:200])
+            # Not the line itself: it may hold secrets.
+            self._log.failure("an order of {size} bytes cannot be read", size=len(line))
             return
         try:
             self._runner.order(order)
         except Exception:
             # An order's fault must not cost the link, and with it all jobs.
-            self._log.failure("an order could not be carried out: {line}", line=line[:200])
+            self._log.failure("`{order}` could not be carried out", order=type(order).__name__)
 
     def send(self, event: Event) -> None:
         """Send an event."""

@@ -12,8 +12,6 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 from aptask.model.orders import READY_DESCRIPTOR, RUNNER_SOCKET
 from aptask.runner.link import RunnerLinkFactory
 from aptask.runner.runner import Runner
+from aptask.storage.folder import private_files
 
 LOCK = "runner.lock"
 """The name of the file in the data folder that a runner holds for as long as it lives."""
@@ -48,7 +47,7 @@ def main(reactor: Any, folder: Path, instance: str) -> None:
     globalLogBeginner.beginLoggingTo(
         [textFileLogObserver(sys.stderr)], redirectStandardIO=False, discardBuffer=True
     )
-    with _private_files():
+    with private_files():
         lock = _lock(folder)
     runner = Runner(reactor, folder, instance, 2, os.environ)
 
@@ -76,23 +75,13 @@ def main(reactor: Any, folder: Path, instance: str) -> None:
     over.addErrback(lambda failure: _log.failure("the link could not be closed", failure))
     over.addCallback(stop)
     (folder / RUNNER_SOCKET).unlink(missing_ok=True)
-    with _private_files():
+    with private_files():
         reactor.listenUNIX(str(folder / RUNNER_SOCKET), links, mode=0o600)
     reactor.addSystemEventTrigger("before", "shutdown", end)
     reactor.callWhenRunning(_say_ready, abandoned)
     reactor.callLater(LINK_SECONDS, come_or_dead)
     reactor.run()
     lock.close()
-
-
-@contextmanager
-def _private_files() -> Iterator[None]:
-    """Make files for this account alone; jobs have the umask that the daemon was started with."""
-    before = os.umask(0o077)
-    try:
-        yield
-    finally:
-        os.umask(before)
 
 
 def _lock(folder: Path) -> Any:

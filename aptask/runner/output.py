@@ -120,7 +120,12 @@ class Outputs:
         """
         if offset < self._half:
             data = _read(head_path(self._folder, job), offset, min(limit, self._half - offset))
-            return data, offset + len(data)
+            offset += len(data)
+            if offset < self._half or len(data) == limit:
+                return data, offset
+            # On into the ring: a character may lie on both sides of the seam.
+            behind, offset = self._read_ring(job, offset, limit - len(data))
+            return data + behind, offset
         return self._read_ring(job, offset, limit)
 
     def _read_ring(self, job: int, offset: int, limit: int) -> tuple[bytes, int]:

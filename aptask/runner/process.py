@@ -199,7 +199,7 @@ def _check_texts(command: list[str], environment: Mapping[str, str]) -> None:
     for name, value in environment.items():
         size += len(name) + len(value)
         if "\0" in value or "\0" in name or "=" in name or not name:
-            raise CannotSpawn(f"{name!r} cannot be set in an environment to {value!r}")
+            raise CannotSpawn(f"{name!r} cannot be set in an environment to what was given")
     for word in command:
         size += len(word)
         if "\0" in word:

@@ -191,12 +191,13 @@ class Runner:
         """End all jobs as interrupted, and the nursery; `gone` fires when nothing is left.
 
         Args:
-            grace: seconds each job has. Asked again, the sooner end counts.
+            grace: seconds each job has, if it does not have fewer of its own. Asked again, the
+                sooner end counts.
             why: for people.
         """
         self._quits = self._quits or why
         for attempt in tuple(self._attempts.values()):
-            attempt.stop(grace, Status.INTERRUPTED, why)
+            attempt.stop(min(grace, attempt.order.grace), Status.INTERRUPTED, why)
         self._end_if_quit()
 
     def _end_if_quit(self) -> None:
@@ -214,9 +215,8 @@ class Runner:
         return self._environment
 
     def writer(self, order: Start) -> Writer:
-        """Keeps the output of an attempt, in the place of that of the one before."""
-        if order.attempt > 1:
-            Outputs(self._outputs, order.output_bytes).remove(order.job)
+        """Keeps the output of an attempt, in the place of whatever was there before."""
+        Outputs(self._outputs, order.output_bytes).remove(order.job)
         return Writer(self._outputs, order.job, order.output_bytes)
 
     def family(self, marked: str) -> Family:
@@ -318,8 +318,11 @@ class Runner:
                 attempt.look_after()
             except Exception:
                 self._log.failure("job {job} could not be looked after", job=attempt.order.job)
-        self.nursery.retire_idle()
-        self.end_strays()
+        try:
+            self.nursery.retire_idle()
+            self.end_strays()
+        except Exception:
+            self._log.failure("strays could not be looked for")
 
     def _nursery_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
         own = {**self._environment, family.MARK: family.nursery_mark(self.instance)}

@@ -245,7 +245,9 @@ def test_a_client_that_reads_nothing_costs_little_and_loses_nothing(daemon: Any)
     with tcp(daemon) as connection:
         before = resident()
         connection.setblocking(False)
-        left = memoryview(b"".join(b'{"request":"ping","id":%d}\n' % n for n in range(100_000)))
+        left = memoryview(
+            b"".join(b'{"request":"ping","id":"%0300d"}\n' % n for n in range(100_000))
+        )
         stuck_since = time.monotonic()
         while left and time.monotonic() - stuck_since < 1.0:
             try:
@@ -265,4 +267,5 @@ def test_a_client_that_reads_nothing_costs_little_and_loses_nothing(daemon: Any)
                     pass
                 connection.settimeout(60)
             received += connection.recv(1 << 20)
-    assert [json.loads(line)["id"] for line in received.splitlines()] == list(range(100_000))
+    ids = [int(json.loads(line)["id"]) for line in received.splitlines()]
+    assert ids == list(range(100_000))

@@ -13,6 +13,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
@@ -21,7 +22,17 @@ from aptask.execution import local
 from aptask.execution.local import LocalExecutor
 from aptask.interfaces import IExecutor, IListener
 from aptask.model.job import Status
-from aptask.model.orders import Ended, Forget, Spawn, Start, Started, Stop, encode
+from aptask.model.orders import (
+    LINK_VERSION,
+    Ended,
+    Forget,
+    Spawn,
+    Start,
+    Started,
+    Stop,
+    Welcome,
+    encode,
+)
 from aptask.runner import family
 
 reactor: Any = the_reactor
@@ -44,6 +55,9 @@ class Listener:
 
     def ready(self) -> None:
         self._hear("ready")
+
+    def paused(self) -> None:
+        self._hear("paused")
 
     def _hear(self, what: Any) -> None:
         self.heard.append(what)
@@ -189,13 +203,49 @@ def test_it_is_lost_only_when_all_that_it_said_has_been_heard(
     executor.start(listener)
     executor._process, link = local._Process(executor), local._Link(executor)
     link.makeConnection(StringTransport())
-    executor.linked(link)
+    executor.welcomed(link, Welcome(LINK_VERSION, executor._instance, 1))
     executor.exited(executor._process, "a signal")
     assert listener.heard == ["ready"]
     link.dataReceived(encode(Ended(1, 1, 1, Status.DONE, 0.0)) + b"\n")
     link.connectionLost()
-    assert [type(what) for what in listener.heard] == [str, Ended, str]
+    assert [type(what) for what in listener.heard] == [str, Ended, str, str]
+    assert listener.heard[-2] == "paused"
     assert listener.heard[-1] == "lost: the runner, which held its process, died"
+
+
+def linked(executor: LocalExecutor, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An executor with a link on fakes, and what is killed."""
+    killed: list[Any] = []
+    monkeypatch.setattr(executor, "_reactor", clock)
+    monkeypatch.setattr(executor, "_spawn", lambda: None)
+    monkeypatch.setattr(executor, "_kill", killed.append)
+    executor.start(Listener())
+    executor._process, link = local._Process(executor), local._Link(executor)
+    link.makeConnection(StringTransport())
+    return link, killed
+
+
+def test_a_runner_that_does_not_answer_any_more_is_killed(
+    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    link, killed = linked(executor, clock, monkeypatch)
+    welcome = Welcome(LINK_VERSION, executor._instance, 1)
+    for _ in range(20):
+        link.lineReceived(encode(welcome))
+        clock.pump([1.0] * 5)
+    assert killed == []
+    clock.pump([1.0] * 30)
+    assert killed == [executor._process]
+
+
+def test_a_runner_that_is_not_the_one_that_was_started_is_killed(
+    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, killed = linked(executor, Clock(), monkeypatch)
+    link.lineReceived(encode(Welcome(LINK_VERSION, "another", 1)))
+    assert killed == [executor._process]
+    assert executor._link is None
 
 
 def test_an_event_counts_once(

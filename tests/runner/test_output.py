@@ -21,16 +21,16 @@ GAP = re.compile(rb"\n\[aptask: ([\d,]+) bytes are left out here\]\n")
 def check_read(outputs: Outputs, written: bytes, half: int, offset: int, limit: int) -> None:
     data, after = outputs.read(1, offset, limit)
     oldest = max(half, len(written) - half)
-    if offset < half:
-        start, end = offset, min(offset + limit, half, max(offset, len(written)))
-        gap = 0
-    else:
-        start = max(offset, oldest)
-        end = min(start + limit, max(start, len(written)))
-        gap = start - offset
-    expected = written[start:end]
-    if gap:
-        expected = f"\n[aptask: {gap:,} bytes are left out here]\n".encode() + expected
+    head = written[offset : min(offset + limit, half)]
+    expected, end = head, offset + len(head)
+    if end >= half and len(head) < limit:
+        start = max(end, oldest)
+        tail = written[start : start + limit - len(head)]
+        gap = start - end
+        if gap:
+            expected += f"\n[aptask: {gap:,} bytes are left out here]\n".encode()
+        expected += tail
+        end = start + len(tail)
     assert data == expected
     assert after == end
 
@@ -169,3 +169,14 @@ def test_files_belong_to_the_account_alone(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+
+
+def test_a_piece_goes_on_from_the_head_into_the_ring(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, 1, 4096)
+    whole = ("a" * 2047 + "\u00e9" + "b" * 100).encode()
+    writer.write(whole)
+    writer.close()
+    outputs = Outputs(tmp_path, 4096)
+    assert outputs.read(1, 2040, 50) == (whole[2040:2090], 2090)
+    assert outputs.read(1, 2047, 1) == (whole[2047:2048], 2048)
+    assert outputs.read(1, 0, 10_000) == (whole, len(whole))
