@@ -14,7 +14,7 @@ help:
 	@echo "make docs    write the tables of docs/ anew"
 	@echo "make clean   remove what any of these made"
 
-demo: .venv/installed
+demo: .venv/runs
 	@.venv/bin/python -m aptask.cli.demo
 
 test: .venv/installed
@@ -32,9 +32,14 @@ docs: .venv/installed
 	.venv/bin/python tests/write_docs.py
 
 # Made anew whenever what is to be installed changes.
-.venv/installed: setup.cfg pyproject.toml
-	@echo "Installing aptask and its tools in .venv ..."
+.venv/runs: setup.cfg pyproject.toml
+	@echo "Installing aptask in .venv ..."
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/installed: .venv/runs
+	@echo "Installing what tests and checks need in .venv ..."
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[test,check]'
 	@touch $@
 

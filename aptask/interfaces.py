@@ -132,6 +132,9 @@ class IListener(Interface):
     def ready() -> None:
         """Orders are taken, for the first time or again."""
 
+    def paused() -> None:
+        """No orders are taken until `ready` is called again."""
+
 
 class IExecutor(Interface):
     """Where jobs run, as the scheduler sees it: told what to run, it reports what happened.

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
@@ -28,13 +28,8 @@ from twisted.logger import ILogObserver, Logger, jsonFileLogObserver
 from twisted.python import usage
 from twisted.python.failure import Failure
 
-from aptask.config import (
-    LOCAL_OWNER,
-    Endpoint,
-    Settings,
-    check_address,
-    load,
-)
+from aptask.config import LOCAL_OWNER, Settings, load
+from aptask.endpoints import Endpoint, check_address
 from aptask.errors import AptaskError, ConfigurationError
 from aptask.execution.local import LocalExecutor
 from aptask.runner.output import Outputs
@@ -43,7 +38,7 @@ from aptask.serving.context import Context
 from aptask.serving.dispatch import Dispatcher
 from aptask.serving.keyring import Identity, Keyring, digest
 from aptask.serving.tcp import RequestFactory
-from aptask.storage.folder import local_key, lock, make_folder
+from aptask.storage.folder import local_key, lock, make_folder, private_files
 from aptask.storage.memory import MemoryStore
 from aptask.system import (
     calm_collector,
@@ -63,7 +58,9 @@ PRUNE_SECONDS = 60.0
 END_SECONDS = 3.0
 """What is left of `stop_deadline` when the last job has been killed, for everything else."""
 SPARE_DESCRIPTORS = 200
-"""Descriptors beyond those of clients."""
+"""Descriptors beyond those of clients and jobs."""
+DESCRIPTORS_A_JOB = 8
+"""Descriptors that the runner needs for each job, at most."""
 
 
 class Options(usage.Options):
@@ -118,7 +115,12 @@ def makeService(options: Options) -> IService:
         lock(make_folder(settings.data)).close()
     except ConfigurationError as error:
         _refuse(error.message)
-    return AptaskService(reactor, settings, daemonised=parent.get("nodaemon") is False)
+    return AptaskService(
+        reactor,
+        settings,
+        daemonised=not parent.get("nodaemon", True),
+        logfile=parent.get("logfile"),
+    )
 
 
 class StartRefused(Exception):
@@ -132,15 +134,23 @@ class AptaskService(Service):
         reactor: the real one.
         settings: checked.
         daemonised: whether standard error leads nowhere.
+        logfile: what twistd was told to log to.
     """
 
     name = "aptask"
     _log = Logger()
 
-    def __init__(self, reactor: Any, settings: Settings, daemonised: bool = False) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        settings: Settings,
+        daemonised: bool = False,
+        logfile: str | None = None,
+    ) -> None:
         self._reactor = reactor
         self._settings = settings
         self._daemonised = daemonised
+        self._logfile = logfile
         self._ports: list[IListeningPort] = []
         self._pruning: LoopingCall | None = None
         self._lock: Any = None
@@ -148,23 +158,33 @@ class AptaskService(Service):
     def setServiceParent(self, parent: Any) -> None:
         """Join the application; with `log = "json"`, set what twistd logs with."""
         super().setServiceParent(parent)
-        if self._settings.log == "json" and not self._daemonised:
+        if self._settings.log == "json":
             from twisted.python.log import ILogObserver as ILegacyLogObserver
 
-            observer = jsonFileLogObserver(sys.stdout, "")
+            observer = jsonFileLogObserver(self._log_file(), "")
             for interface in (ILogObserver, ILegacyLogObserver):
                 parent.setComponent(interface, observer)
+
+    def _log_file(self) -> TextIO:
+        """Where twistd would log to."""
+        name = self._logfile or ("twistd.log" if self._daemonised else "-")
+        return sys.stdout if name == "-" else open(name, "a")
 
     def startService(self) -> None:
         """Build everything, and listen."""
         try:
             self._start()
         except AptaskError as error:
-            self._log.critical("{message}", message=error.message)
-            if self._daemonised:
-                raise StartRefused(error.message) from None
-            _refuse(error.message)
+            self._cannot_start(error.message)
+        except OSError as error:
+            self._cannot_start(f"{error.filename or 'the daemon'}: {error.strerror or error}")
         super().startService()
+
+    def _cannot_start(self, message: str) -> NoReturn:
+        self._log.critical("{message}", message=message)
+        if self._daemonised:
+            raise StartRefused(message)
+        _refuse(message)
 
     def _start(self) -> None:
         settings = self._settings
@@ -172,9 +192,14 @@ class AptaskService(Service):
             self._log.warn("{warning}", warning=warning)
         folder = make_folder(settings.data)
         self._lock = lock(folder)
-        raise_descriptors(settings.limits.connections + SPARE_DESCRIPTORS)
+        before = raise_descriptors(settings.limits.connections + SPARE_DESCRIPTORS)
         self._catalog = self._discover()
-        self._executor = LocalExecutor(self._reactor, folder, os.environ)
+        self._executor = LocalExecutor(
+            self._reactor,
+            folder,
+            os.environ,
+            descriptors=max(before, SPARE_DESCRIPTORS + DESCRIPTORS_A_JOB * settings.slots),
+        )
         self._scheduler = Scheduler(
             store=MemoryStore(),
             executor=self._executor,
@@ -203,6 +228,11 @@ class AptaskService(Service):
         calm_collector()
         # Before the reactor runs, a signal would end this process without a word.
         self._reactor.callWhenRunning(self._ready)
+        signal.signal(signal.SIGHUP, self._hung_up)
+
+    def _hung_up(self, *_: object) -> None:
+        """SIGHUP: a terminal was closed, or somebody expects what is not built yet."""
+        self._log.warn("SIGHUP is passed over: to read the configuration again, restart")
 
     def _ready(self) -> None:
         notify_systemd("READY=1")
@@ -263,9 +293,11 @@ class AptaskService(Service):
         try:
             if endpoint.path is not None:
                 remove_dead_socket(endpoint.path)
-            listening = serverFromString(self._reactor, endpoint.description).listen(self._factory)
-        except (ValueError, OSError) as error:
-            raise ConfigurationError(_cannot_listen(endpoint, str(error))) from None
+            parsed = serverFromString(self._reactor, endpoint.description)
+            with private_files():
+                listening = parsed.listen(self._factory)
+        except Exception as error:  # of OpenSSL, of a socket that systemd did not hand over, ...
+            raise ConfigurationError(_cannot_listen(endpoint, f"{error}" or repr(error))) from None
         result: Any = None
 
         def arrived(value: Any) -> None:
@@ -275,7 +307,12 @@ class AptaskService(Service):
         listening.addBoth(arrived)
         if isinstance(result, Failure):
             raise ConfigurationError(_cannot_listen(endpoint, result.getErrorMessage()))
-        check_address(self._settings, endpoint, result.getHost())
+        check_address(
+            endpoint,
+            result.getHost(),
+            authentication=self._settings.authentication,
+            insecure=self._settings.insecure,
+        )
         self._log.info("listening on {address}", address=_shown(result.getHost()))
         port: IListeningPort = result
         return port

@@ -11,13 +11,18 @@ from pathlib import Path
 from twisted.logger import Logger
 
 
-def raise_descriptors(wanted: int) -> None:
-    """Let this process have enough descriptors for its clients, where the system allows it."""
+def raise_descriptors(wanted: int) -> int:
+    """Let this process have enough descriptors for its clients, where the system allows it.
+
+    Returns:
+        how many it could have before.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         hard = wanted
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+    return soft
 
 
 def calm_collector() -> None:
@@ -46,5 +51,7 @@ def remove_dead_socket(path: str) -> None:
             probe.connect(path)
         except ConnectionRefusedError:
             Path(path).unlink(missing_ok=True)
+            # Twisted's lock of it names a process, whose number may be another's by now.
+            Path(f"{path}.lock").unlink(missing_ok=True)
         except OSError:
             return

@@ -19,18 +19,25 @@ from twisted.internet.endpoints import serverFromString
 from twisted.internet.testing import MemoryReactor
 
 from aptask.client.address import data_folder
-from aptask.config import (
+from aptask.config import Key, Settings, load
+from aptask.endpoints import (
     Endpoint,
-    Key,
     Reach,
-    Settings,
     check_address,
     check_endpoint,
     is_local_address,
-    load,
 )
 from aptask.errors import ConfigurationError
 from aptask.model.limits import Limits
+
+
+def judge(settings: Settings, endpoint: Endpoint, address: Any) -> None:
+    check_address(
+        endpoint,
+        address,
+        authentication=settings.authentication,
+        insecure=settings.insecure,
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -337,20 +344,20 @@ def test_an_inherited_socket_is_judged_by_its_address(address: Any, local: bool)
     inherited = "systemd:INET:index=0"
     found = settings_of(listen=[inherited])
     insecure = settings_of("insecure = true", listen=[inherited])
-    check_address(insecure, insecure.listen[0], address)
-    check_address(found, found.local_endpoint, address)
+    judge(insecure, insecure.listen[0], address)
+    judge(found, found.local_endpoint, address)
     if local:
-        check_address(found, found.listen[0], address)
+        judge(found, found.listen[0], address)
     else:
         with pytest.raises(ConfigurationError, match="would listen beyond loopback without TLS"):
-            check_address(found, found.listen[0], address)
+            judge(found, found.listen[0], address)
 
 
 def test_without_authentication_an_inherited_socket_must_be_local_even_if_insecure() -> None:
     found = settings_of("authentication = false\ninsecure = true", listen=["systemd:INET:index=0"])
-    check_address(found, found.listen[0], IPv4Address("TCP", "127.0.0.1", 1))
+    judge(found, found.listen[0], IPv4Address("TCP", "127.0.0.1", 1))
     with pytest.raises(ConfigurationError, match="whoever reaches it is an admin"):
-        check_address(found, found.listen[0], IPv4Address("TCP", "192.0.2.1", 1))
+        judge(found, found.listen[0], IPv4Address("TCP", "192.0.2.1", 1))
 
 
 # Mistakes

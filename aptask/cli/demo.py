@@ -114,13 +114,12 @@ def _tenths(task: Task) -> object:
 
 
 def _result_row(task: Task) -> list[str]:
-    result = task.message if task.result is None else show.json(task.result)
     return [
         task.taskid,
         task.name,
         show.status(task),
         show.duration(show.running_time(task)),
-        result or show.NOTHING,
+        show.saying(task) or show.NOTHING,
     ]
 
 

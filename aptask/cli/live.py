@@ -54,7 +54,7 @@ class Bars:
                 time=show.duration(show.running_time(task)),
                 status=f"{word}, place {task.position}" if task.position else word,
                 colour=_COLOUR_NAMES.get(STATUS_COLOURS.get(word, ""), "none"),
-                message=harmless.line(task.message),
+                message=harmless.line(show.saying(task)),
             )
 
     def __enter__(self) -> Self:

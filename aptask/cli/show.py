@@ -26,7 +26,7 @@ def task_row(task: Task) -> list[str]:
         str(task.position) if task.position else NOTHING,
         percent(task.progress) or NOTHING,
         duration(running_time(task)) or NOTHING,
-        task.message or NOTHING,
+        saying(task) or NOTHING,
     ]
 
 
@@ -54,6 +54,11 @@ def task_fields(task: Task) -> list[tuple[str, str]]:
         ("result", "" if task.result is None else json(task.result)),
     ]
     return [(name, value) for name, value in fields if value]
+
+
+def saying(task: Task) -> str:
+    """What a task has to say: what it returned, once it has, and its last message until then."""
+    return task.message if task.result is None else json(task.result)
 
 
 def has_ended(task: Task) -> bool:

@@ -24,10 +24,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+from msgspec import UnsetType
 
 from aptask.client.address import find_key, find_server
 from aptask.client.answers import Answer, decode, is_error
 from aptask.client.connection import Connection, ConnectionFailed
+from aptask.errors import AptaskError
 from aptask.model import messages
 from aptask.model.messages import OutputResponse, PingResponse, Request, Task
 
@@ -174,8 +176,27 @@ class Client:
             UnknownTaskid: there is none of that id.
             Unavailable: the daemon is being shut down.
         """
-        request = messages.Wait(taskid=taskid, timeout=timeout)
-        return self.ask(request, messages.WaitResponse).task
+        return self._wait(messages.Wait(taskid=taskid, timeout=timeout), "task")[0]
+
+    def wait_all(
+        self, taskids: Sequence[str], timeout: float | None = None, *, first: bool = False
+    ) -> list[Task]:
+        """Wait until all of several tasks have ended, or the first of them.
+
+        Args:
+            taskids: which, 10,000 at most.
+            timeout: seconds after which to come back in any case; None: as long as it takes.
+            first: come back when one of them has ended.
+
+        Returns:
+            The tasks, in the order of their ids.
+
+        Raises:
+            UnknownTaskid: there is none of one of the ids.
+            Unavailable: the daemon is being shut down.
+        """
+        request = messages.Wait(taskids=list(taskids), timeout=timeout, any=first)
+        return self._wait(request, "tasks")
 
     def output(self, taskid: str, offset: int = 0, limit: int = 65536) -> OutputResponse:
         """A piece of what a task wrote.
@@ -319,6 +340,13 @@ class Client:
         # Looked up for each request: a daemon's first start makes the local key.
         key = find_key(self.address, self._key)
         return msgspec.json.encode(msgspec.structs.replace(request, key=key)) + b"\n"
+
+    def _wait(self, request: messages.Wait, field: str) -> list[Task]:
+        response = self.ask(request, messages.WaitResponse)
+        found: Task | list[Task] | UnsetType = getattr(response, field)
+        if isinstance(found, UnsetType):
+            raise AptaskError(f"the daemon's answer has no `{field}`")
+        return found if isinstance(found, list) else [found]
 
     def _silence(self, request: Request) -> float | None:
         """Seconds that the daemon may take before it answers."""

@@ -25,9 +25,10 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         idle_seconds: how long a connection may be open with no request in progress; also how long
             a response may wait for its client to take it.
         connections: open at once.
-        queued: jobs that wait, over all owners; 0: no limit.
-        output_bytes: what is kept of a job's output.
-        history_days, history_tasks: how long, and how many, ended jobs are kept.
+        queued: tasks that wait, over all users; 0: no limit.
+        output_bytes: what is kept of a task's output.
+        history_days: how long tasks that have ended are kept.
+        history_tasks: how many of them.
     """
 
     request_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 65536

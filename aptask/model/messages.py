@@ -110,14 +110,25 @@ class Show(Request, kw_only=True, tag_field="request", tag="show"):
 
 
 class Wait(Request, kw_only=True, tag_field="request", tag="wait"):
-    """Answer when the task has ended, or at the timeout."""
+    """Answer when the task, or all of several tasks, have ended, or at the timeout."""
 
     example = {"taskid": "17", "timeout": 60}
 
-    taskid: TaskId
+    taskid: Annotated[str | None, Meta(description="the id that `start` answered")] = None
+    taskids: Annotated[
+        Annotated[list[str], Meta(min_length=1, max_length=10_000)] | None,
+        Meta(description="instead of `taskid`: several of them"),
+    ] = None
+    any: Annotated[bool, Meta(description="with `taskids`: answer when the first has ended")] = (
+        False
+    )
     timeout: Annotated[Seconds | None, Meta(description="seconds; none: as long as it takes")] = (
         None
     )
+
+    def __post_init__(self) -> None:
+        if (self.taskid is None) == (self.taskids is None):
+            raise ValueError("one of the fields `taskid` and `taskids` is needed")
 
 
 class Output(Request, kw_only=True, tag_field="request", tag="output"):
@@ -226,10 +237,11 @@ class ShowResponse(Response, kw_only=True):
 
 
 class WaitResponse(Response, kw_only=True):
-    """The task, and whether it has ended or the timeout came first."""
+    """The task, or tasks, and whether they have ended or the timeout came first."""
 
     response: Literal["wait"] = "wait"
-    task: Task
+    task: Task | UnsetType = UNSET
+    tasks: list[Task] | UnsetType = UNSET
     ended: bool
 
 

@@ -91,6 +91,7 @@ class Start(msgspec.Struct, tag="start", tag_field="order"):
 
     Attributes:
         owner: whose it is, for the process' environment.
+        grace: seconds it has to end when all jobs are told to.
         output_bytes: how much of its output is kept.
     """
 
@@ -100,6 +101,7 @@ class Start(msgspec.Struct, tag="start", tag_field="order"):
     owner: str
     work: Work
     output_bytes: int
+    grace: float = 10.0
 
 
 class Stop(msgspec.Struct, tag="stop", tag_field="order", frozen=True):
@@ -117,7 +119,7 @@ class Forget(msgspec.Struct, tag="forget", tag_field="order", frozen=True):
 
 
 class Quit(msgspec.Struct, tag="quit", tag_field="order", frozen=True):
-    """End all jobs, each with `grace` seconds at most, then the runner."""
+    """End all jobs, each with its own grace and `grace` seconds at most, then the runner."""
 
     grace: float
 

@@ -1,43 +1,55 @@
-"""One attempt of a job: its process or child, what it writes, how far it is, and its end.
+"""One attempt of a job: its process or child, and what becomes of it.
 
 Rules:
 
 - Whatever happens, there is exactly one `Ended`.
-- Progress goes out at most ten times a second, the newest only.
-- Being asked to stop reaches the whole family at once; what is left of it after the grace is
-  killed. The end is told when none of the family lives any more.
-- A parser that raises is dropped, and the job goes on.
+- It is told when none of the job's family lives any more; how they are brought to that is in
+  `ending`, what they wrote in `reading`.
+- The first reason to stop counts, over whatever the process itself came to.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
-from twisted.logger import Logger
 
 from aptask.errors import AptaskError
 from aptask.model.description import Kind
 from aptask.model.job import Status
 from aptask.model.orders import NOTHING_RETURNED, Call, Ended, Progressed, Spawn, Start, Started
-from aptask.model.progress import NOTHING, Progress, advance, clean
-from aptask.parsers import Parser, make_parser
+from aptask.parsers import make_parser
 from aptask.runner import family
-from aptask.runner.children import Child, Nursery
+from aptask.runner.children import Child, Employer
+from aptask.runner.ending import Ending, Family
 from aptask.runner.errands import Answer, Errand, What
 from aptask.runner.output import Writer
-from aptask.runner.process import REPORT_DESCRIPTOR, CannotSpawn, Program, signal_name
+from aptask.runner.process import (
+    REPORT_DESCRIPTOR,
+    CannotSpawn,
+    Program,
+    not_executed,
+    signal_name,
+)
+from aptask.runner.reading import Reading
+from aptask.runner.sessions import Sessions
 
-REPORT_SECONDS = 0.1
-"""The least time between two events of progress."""
-LOOK_SECONDS = 0.02
-"""How often it is seen whether a family that was told to end has done so."""
-KILL_SECONDS = 5.0
-"""How long after SIGKILL a process is waited for: one that waits for a disk may not die."""
-LAST_LINE = 200
-"""Characters of the last line of output that a message of an error quotes."""
+
+class Nursery(Protocol):
+    """See `aptask.runner.employing.Nursery`."""
+
+    def employ(self, errand: Errand, employer: Employer, *, fresh: bool) -> Child:
+        """Have an errand done."""
+
+    def withdraw(self, child: Child) -> bool:
+        """Take an errand back, if it is not begun."""
+
+    def give_back(self, child: Child) -> None:
+        """Keep a child for others."""
 
 
 class Host(Protocol):
@@ -46,7 +58,13 @@ class Host(Protocol):
     reactor: Any
     instance: str
     home: str
-    nursery: Nursery
+    sessions: Sessions
+    programs: set[int]
+    """the processes that the runner started for attempts and that have not ended"""
+
+    @property
+    def nursery(self) -> Nursery:
+        """Has errands done."""
 
     def environment(self) -> dict[str, str]:
         """The clean environment, and `APTASK_DATA`."""
@@ -54,8 +72,11 @@ class Host(Protocol):
     def writer(self, order: Start) -> Writer:
         """Keeps the attempt's output."""
 
-    def check(self, plan: Spawn) -> None:
-        """Raise `CannotSpawn` where the plan may not be run."""
+    def family(self, marked: str) -> Family:
+        """Finds the attempt's family by its mark."""
+
+    def check(self, folder: str) -> None:
+        """Raise `CannotSpawn` where a program may not begin in a folder."""
 
     def size_of(self, path: str) -> int | None:
         """The size of a file in bytes."""
@@ -69,8 +90,11 @@ class Host(Protocol):
     def ended(self, attempt: Attempt, event: Callable[[int], Ended]) -> None:
         """Tell of the end."""
 
-    def has_orphans(self) -> bool:
-        """Whether processes may be left whose parents have ended."""
+    def has_orphans(self, family: Family) -> bool:
+        """Whether processes of a family may be left whose parents have ended."""
+
+    def end_strays(self) -> None:
+        """Kill what is left of children of the nursery that have ended."""
 
     def now(self) -> float:
         """Seconds since the epoch."""
@@ -84,30 +108,28 @@ class Attempt:
         host: the runner.
     """
 
-    _log = Logger()
-
     def __init__(self, order: Start, host: Host) -> None:
         self.order = order
-        self.progress = NOTHING
         self._host = host
-        self._mark = family.mark(host.instance, order.job, order.attempt)
-        self._writer: Writer | None = host.writer(order)
-        self._last = b""
-        self._parser: Parser | None = None
-        self._reports = b""
-        self._values = msgspec.Raw(b"{}")
+        marked = family.mark(host.instance, order.job, order.attempt)
+        self._environment = {
+            "APTASK_TASKID": str(order.job),
+            "APTASK_TASK": order.task,
+            "APTASK_OWNER": order.owner,
+            "APTASK_ATTEMPT": str(order.attempt),
+            "APTASK_REPORT_FD": str(REPORT_DESCRIPTOR),
+            family.MARK: marked,
+        }
+        self._ending = Ending(host.reactor, host.family(marked))
+        self._reading = Reading(host.reactor, order.job, host.writer(order), self._progressed)
         self._plan: Spawn | None = None
         self._program: Program | None = None
         self._child: Child | None = None
         self._what = What.PERFORM
         self._code = 0
-        self._told = NOTHING
-        self._telling: Any = None
         self._asked: Status | None = None
         self._why: str | None = None
-        self._killing: Any = None
         self._over = False
-        self._is_final = False
 
     # Beginning
 
@@ -118,51 +140,56 @@ class Attempt:
             self._spawn(work)
         else:
             is_driver = work.target.kind is Kind.PROGRAM
-            self._send(work, What.LAUNCH if is_driver else What.PERFORM)
+            self._send(What.LAUNCH if is_driver else What.PERFORM)
 
     def fail(self, message: str) -> None:
-        """End it as an error, whatever of it has begun."""
-        self._end(Status.ERROR, message)
-
-    def _environment(self) -> dict[str, str]:
-        return {
-            "APTASK_TASKID": str(self.order.job),
-            "APTASK_TASK": self.order.task,
-            "APTASK_OWNER": self.order.owner,
-            "APTASK_ATTEMPT": str(self.order.attempt),
-            "APTASK_REPORT_FD": str(REPORT_DESCRIPTOR),
-            family.MARK: self._mark,
-        }
+        """End it as an error, whatever of it has begun: that is killed."""
+        if not self._over:
+            self._over = True
+            if self._child is not None and self._host.nursery.withdraw(self._child):
+                self._child = None
+            finish = partial(self._finish, Status.ERROR, message, None, NOTHING_RETURNED)
+            self._ending.clear(finish)
 
     def _spawn(self, plan: Spawn) -> None:
+        host = self._host
         self._plan = plan
         try:
-            self._host.check(plan)
-            self._parser = make_parser(plan.progress, plan.command, self._host.size_of)
+            host.check(self._folder(plan))
+            self._reading.use(make_parser(plan.progress, plan.command, host.size_of))
             self._program = Program(
-                self._host.reactor,
+                host.reactor,
                 plan,
-                {**self._host.environment(), **plan.env, **self._environment()},
-                self._host.home,
-                wrote=self.wrote,
-                reported=self.reported,
+                {**host.environment(), **plan.env, **self._environment},
+                self._folder(plan),
+                sessions=host.sessions,
+                wrote=self._reading.wrote,
+                reported=self._reading.reported,
                 exited=self._exited,
             )
         except CannotSpawn as error:
             self._end(Status.ERROR, str(error))
         except AptaskError as error:
             self._end(Status.ERROR, error.message)
-        except ValueError as error:
-            self._end(Status.ERROR, f"{plan.command[0]} could not be started: {error}")
         else:
+            host.programs.add(self._program.pid)
+            self._ending.led_by(self._program.pid)
             self._tell_start(self._program.pid)
 
-    def _send(self, work: Call, what: What, code: int = 0) -> None:
+    def _folder(self, plan: Spawn) -> str:
+        return os.path.join(self._host.home, plan.cwd or "")
+
+    def _send(self, what: What) -> None:
         self._what = what
-        child = self._child = self._host.nursery.take(work.target, fresh=work.isolated)
-        child.send(Errand(what, work.target, work.arguments, self._environment(), code), self)
-        if what is What.PERFORM:
-            self._tell_start(child.pid)
+        call = self._call
+        errand = Errand(what, call.target, call.arguments, self._environment, self._code)
+        self._child = self._host.nursery.employ(errand, self, fresh=call.isolated)
+
+    @property
+    def _call(self) -> Call:
+        work = self.order.work
+        assert isinstance(work, Call)
+        return work
 
     def _tell_start(self, pid: int) -> None:
         order, time = self.order, self._host.now()
@@ -170,189 +197,158 @@ class Attempt:
             self, lambda number: Started(number, order.job, order.attempt, pid, time)
         )
 
-    # What it writes
+    # How far it is
 
-    def wrote(self, data: bytes) -> None:
-        """Output of the process."""
-        self._last = data[-1024:] if len(data) >= 1024 else (self._last + data)[-1024:]
-        if self._writer is not None:
-            try:
-                self._writer.write(data)
-            except OSError as error:
-                self._log.error(
-                    "output of job {job} is cut: {error}", job=self.order.job, error=error
-                )
-                self._close_writer()
-        if self._parser is not None:
-            self._parse(self._parser.feed, data)
-
-    def _parse(self, step: Callable[..., Progress | None], *data: bytes) -> None:
-        try:
-            report = step(*data)
-        except Exception:
-            self._log.failure("the parser of job {job} failed", job=self.order.job)
-            self._parser = None
-        else:
-            if report is not None:
-                self._advance(report)
-
-    def reported(self, data: bytes) -> None:
-        """Bytes that came by the report descriptor: lines of JSON."""
-        *lines, self._reports = (self._reports + data).split(b"\n")
-        self._reports = self._reports[-65536:]
-        for line in lines[-64:]:
-            try:
-                report = _decode_report(line)
-            except (msgspec.DecodeError, UnicodeDecodeError):
-                continue
-            self._advance(Progress(report.progress, report.message))
-
-    def _advance(self, report: Progress) -> None:
-        after = advance(self.progress, report)
-        if after is not self.progress:
-            self.progress = after
-            if self._telling is None:
-                self._tell_progress()
-
-    def _tell_progress(self) -> None:
-        self._telling = None
-        if self.progress is not self._told and not self._is_final:
-            self._telling = self._host.reactor.callLater(REPORT_SECONDS, self._tell_progress)
-            self._host.progressed(self)
+    def _progressed(self) -> None:
+        self._host.progressed(self)
 
     def progress_event(self) -> Progressed:
         """The newest progress, which then counts as told."""
-        self._told = self.progress
-        return Progressed(
-            self.order.job, self.order.attempt, self.progress.fraction, self.progress.message
-        )
+        progress = self._reading.newest()
+        return Progressed(self.order.job, self.order.attempt, progress.fraction, progress.message)
 
     # Being asked to stop
-
-    @property
-    def pid(self) -> int:
-        """The process that leads the family, or 0."""
-        if self._program is not None:
-            return self._program.pid
-        return self._child.pid if self._child is not None else 0
 
     def stop(self, grace: float, status: Status = Status.STOPPED, why: str | None = None) -> None:
         """Ask the family to end, and kill it after `grace` seconds.
 
-        Asked again, the sooner end counts, and the first reason.
+        Asked again, the sooner end counts, and the first reason. One that has ended already, and
+        whose rest is being killed, keeps its own end.
         """
-        reactor = self._host.reactor
         if self._asked is None:
-            self._asked, self._why = status, why
-            self._ask()
-        if self._is_final:
-            return
-        if self._killing is not None:
-            if self._killing.getTime() <= reactor.seconds() + grace:
+            if self._over:
                 return
-            self._killing.cancel()
-        self._killing = reactor.callLater(grace, self._kill)
-
-    def _ask(self) -> None:
-        if self.pid:
-            family.ask_to_end(family.members(self.pid, self._mark))
-        elif not self._over:  # the nursery has not told the child's pid yet
-            self._host.reactor.callLater(LOOK_SECONDS, self._ask)
-
-    def _kill(self) -> None:
-        self._killing = None
-        family.kill(family.members(self.pid, self._mark))
-        if not self._over and not self.pid:
-            self._killing = self._host.reactor.callLater(LOOK_SECONDS, self._kill)
+            self._asked, self._why = status, why
+        if self._child is not None and self._host.nursery.withdraw(self._child):
+            self._child = None
+            self._end(self._asked, None, is_alone=True)
+        else:
+            self._ending.ask(grace)
 
     def look_after(self) -> None:
         """See that what should be running is."""
         if self._program is not None:
             self._program.look_after()
 
-    # Its end
+    # The end of a program
 
     def _exited(self, code: int | None) -> None:
-        """The program has ended."""
-        if self._parser is not None:
-            self._parse(self._parser.end)
-        judged = self._plan is not None and self._plan.judged
-        if judged and code is not None and self._asked is None:
+        plan = self._plan
+        assert plan is not None
+        self._host.programs.discard(self._ending.family.leader)
+        if self._over:
+            return
+        if plan.judged and code is not None and self._asked is None:
             self._code = code
             self._clear(self._ask_for_judgement)
         else:
             self._conclude(code, well=code == 0)
 
     def _ask_for_judgement(self) -> None:
-        self._program = None
-        work = self.order.work
-        assert isinstance(work, Call)
-        self._send(work, What.JUDGE, self._code)
+        self._close_program()
+        if self._asked is None:
+            self._send(What.JUDGE)
+        else:
+            self._end(self._asked, None, self._code)
+
+    def _close_program(self) -> None:
+        if self._program is not None:
+            self._program.close()
+            self._program = None
+            self._reading.end()
 
     def _conclude(self, code: int | None, *, well: bool) -> None:
         if code is None:
-            self._end(
-                Status.INTERRUPTED, "its process is gone, and nobody knows how it ended", code
-            )
+            why = "its process is gone, and nobody knows how it ended"
+            self._end(Status.INTERRUPTED, why)
         elif well:
             self._end(Status.DONE, None, code)
         elif code < 0:
             self._end(Status.ERROR, f"killed by {signal_name(-code)}", code)
         else:
-            line = self._last_line()
-            self._end(Status.ERROR, f"exit code {code}" + (f": {line}" if line else ""), code)
+            line, plan = self._reading.last_line(), self._plan
+            assert plan is not None
+            message = not_executed(plan, self._folder(plan), code, line)
+            if message is None:
+                message = f"exit code {code}" + (f": {line}" if line else "")
+            self._end(Status.ERROR, message, code)
+
+    # What becomes of an errand: see `aptask.runner.children.Employer`
+
+    def wrote(self, data: bytes) -> None:
+        """Output of a child."""
+        self._reading.wrote(data)
+
+    def reported(self, data: bytes) -> None:
+        """Reports of a child."""
+        self._reading.reported(data)
+
+    def began(self, pid: int) -> None:
+        """A child does the errand."""
+        self._ending.led_by(pid)
+        if self._what is What.PERFORM:
+            self._tell_start(pid)
 
     def answered(self, answer: Answer) -> None:
         """A child has done its errand."""
-        child, self._child = self._child, None
+        child = self._child
         assert child is not None
-        work = self.order.work
-        assert isinstance(work, Call)
-        if answer.stale or answer.retire or work.isolated or self._asked is not None:
-            if self._asked is not None or answer.retire:
-                self._leave(child)
-            child.retire()
+        if self._asked is not None:
+            # The child waits for the rest of its family, and goes with it.
+            self._end(self._asked, None)
+        elif answer.retire:
+            self._ending.clear(lambda: self._parted(answer))
         else:
-            self._host.nursery.give_back(child)
-        if answer.stale:
-            self._send(work, self._what, self._code)
-        elif self._asked is not None or answer.stopped:
-            self._end(self._asked or Status.STOPPED, None)
-        elif self._what is What.JUDGE:
+            if answer.stale or self._call.isolated:
+                child.close()
+            else:
+                self._host.nursery.give_back(child)
+            self._child = None
+            self._ending.left()
+            self._follow(answer)
+
+    def _parted(self, answer: Answer) -> None:
+        self._close_child()
+        self._follow(answer)
+
+    def _close_child(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            child.drain()
+            child.close()
+
+    def _follow(self, answer: Answer) -> None:
+        """Go on, or end, as an errand came out; nobody is at work."""
+        if self._asked is not None or answer.stopped:
+            self._end(self._asked or Status.STOPPED, None, is_alone=True)
+        elif answer.stale:
+            self._send(self._what)
+        elif self._what is What.JUDGE and answer.message is None:
             self._conclude(self._code, well=answer.well)
         elif not answer.well:
-            self._end(Status.ERROR, answer.message)
+            code = self._code if self._what is What.JUDGE else None
+            self._end(Status.ERROR, answer.message, code, is_alone=True)
         elif answer.spawn is not None:
             self._spawn(answer.spawn)
         else:
-            self._end(Status.DONE, answer.message, None, answer.result)
-
-    def _leave(self, child: Child) -> None:
-        """What a child's errand left behind ends with the child."""
-        family.kill(family.members(child.pid, self._mark))
+            self._end(Status.DONE, answer.message, None, answer.result, is_alone=True)
 
     def died(self, status: int | None, why: str | None) -> None:
         """A child ended without an answer."""
-        self._child = None
+        self._host.end_strays()
         if status is None:
             self._end(Status.INTERRUPTED, why)
-        elif status & 0x7F:
-            number = status & 0x7F
+        elif os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
             message = f"its process was killed by {signal_name(number)}"
             if number == signal.SIGKILL:
                 message += " (too much memory?)"
             self._end(Status.ERROR, message, -number)
         else:
-            code = status >> 8
+            code = os.waitstatus_to_exitcode(status)
             self._end(Status.ERROR, f"its process exited with {code} before it was done", code)
 
-    def _last_line(self) -> str:
-        lines = self._last.decode(errors="replace").replace("\r", "\n").split("\n")
-        for line in reversed(lines):
-            text = clean(line)
-            if text:
-                return text[:LAST_LINE]
-        return ""
+    # The end
 
     def _end(
         self,
@@ -360,51 +356,42 @@ class Attempt:
         message: str | None,
         code: int | None = None,
         result: msgspec.Raw = NOTHING_RETURNED,
+        *,
+        is_alone: bool = False,
     ) -> None:
+        """End the attempt, once what is left of its family has ended.
+
+        Args:
+            is_alone: nothing is left of it.
+        """
         if self._over:
             return
         self._over = True
         if self._asked is not None:
             status, message = self._asked, self._why
-        self._clear(lambda: self._finish(status, message, code, result))
+        finish = partial(self._finish, status, message, code, result)
+        if is_alone:
+            finish()
+        else:
+            self._clear(finish)
 
     def _clear(self, then: Callable[[], object]) -> None:
-        """End what is left of the family, then go on.
-
-        Once asked to stop it has the rest of its grace; else it is killed now.
-        """
-        if self._asked is None and not self._host.has_orphans():
+        """End what is left of the family, then go on: at once where nothing is."""
+        if self._asked is None and not self._host.has_orphans(self._ending.family):
+            self._ending.left()
             then()
         else:
-            deadline = self._host.reactor.seconds() + KILL_SECONDS
-            self._wait_for_family(then, deadline, LOOK_SECONDS)
-
-    def _wait_for_family(self, then: Callable[[], object], deadline: float, pause: float) -> None:
-        left = family.members(self.pid, self._mark)
-        if left and self._killing is None:
-            family.kill(left)
-            if self._host.reactor.seconds() > deadline:
-                self._log.error("job {job} leaves {left} behind", job=self.order.job, left=left)
-                left = []
-        elif left:
-            deadline = self._killing.getTime() + KILL_SECONDS
-        if left:
-            longer = min(2 * pause, 0.25)
-            self._host.reactor.callLater(pause, self._wait_for_family, then, deadline, longer)
-        else:
-            then()
+            self._ending.clear(then, spared=0 if self._child is None else self._child.pid)
 
     def _finish(
         self, status: Status, message: str | None, code: int | None, result: msgspec.Raw
     ) -> None:
-        self._is_final = True
-        for call in (self._killing, self._telling):
-            if call is not None and call.active():
-                call.cancel()
-        self._killing = self._telling = None
-        self._close_writer()
+        self._close_program()
+        self._close_child()
+        self._ending.close()
+        self._reading.close()
         order, time = self.order, self._host.now()
-        progress = self.progress
+        progress = self._reading.progress
         told = progress.message if message is None else message
         self._host.ended(
             self,
@@ -420,16 +407,3 @@ class Attempt:
                 fraction=progress.fraction,
             ),
         )
-
-    def _close_writer(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.close()
-
-
-class _Report(msgspec.Struct):
-    progress: float | None = None
-    message: str | None = None
-
-
-_decode_report = msgspec.json.Decoder(_Report).decode

@@ -5,12 +5,15 @@ descriptor 3, and a control socket. It may crash, loop or be killed: that costs 
 
 - SIGTERM raises `Stopped` in the middle of an errand, once.
 - It is not used again after an errand that left processes or threads behind, grew large, was asked
-  to stop, or changed what later errands would meet.
+  to stop, or changed what later errands would meet and cannot be set right.
+- It never ends by itself: while it lives, whatever descends from it is found through it. The
+  runner closes the control socket, or kills it.
 """
 
 from __future__ import annotations
 
 import io
+import json
 import os
 import resource
 import signal
@@ -34,6 +37,9 @@ RESULT_BYTES = 1 << 20
 RETIRES_AT_KIB = 256 * 1024
 """Resident memory above which a child is not used again."""
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+"""Strict: what is no JSON value is an error, not something like it."""
+
 _decode_values = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -56,8 +62,6 @@ def serve(control: socket.socket, home: str) -> NoReturn:
             for line in errands:
                 answer = child.do(decode_errand(line))
                 control.sendall(encode(answer) + b"\n")
-                if answer.retire or answer.stale:
-                    break
     except OSError:
         status = 1
     os._exit(status)
@@ -79,6 +83,12 @@ class _Child:
         self._sources: dict[str, tuple[int, int]] | None = None
         self._raises = False
         self._asked = False
+        self._is_broken = False
+        self._umask = os.umask(0o077)
+        os.umask(self._umask)
+        self._nice = os.getpriority(os.PRIO_PROCESS, 0)
+        self._streams = sys.stdout, sys.stderr
+        self._descriptors = {each: _identity(each) for each in (0, 1, 2, REPORT_DESCRIPTOR)}
 
     def asked_to_stop(self, *_: object) -> None:
         """SIGTERM."""
@@ -91,7 +101,7 @@ class _Child:
         """Do one errand; whatever the author's code does, there is an answer."""
         if self._sources is not None and perform.changed(self._sources):
             return Answer(well=False, stale=True)
-        reporter = Reporter(lambda data: os.write(REPORT_DESCRIPTOR, data))
+        reporter = Reporter(_report)
         try:
             self._begin(errand)
             try:
@@ -111,7 +121,7 @@ class _Child:
             line = traceback.format_exception_only(error)[-1].strip()
             answer = Answer(well=False, message=line)
         self._end(reporter)
-        answer.retire = self._asked or self._is_used_up()
+        answer.retire = self._asked or self._is_broken or self._is_used_up()
         return answer
 
     def _author(self, errand: Errand, reporter: Reporter) -> Answer:
@@ -132,17 +142,28 @@ class _Child:
             os.environ.clear()
             os.environ.update(wanted)
         os.chdir(self._home)
+        os.umask(self._umask)
+        sys.stdout, sys.stderr = self._streams
+        _end_alarms()
 
     def _end(self, reporter: Reporter) -> None:
+        """See what it wrote last out, and whether what the next one needs is still there."""
+        _end_alarms()
+        sys.stdout, sys.stderr = self._streams
         for flush in (reporter.flush, sys.stdout.flush, sys.stderr.flush):
             try:
                 flush()
             except (OSError, ValueError):
-                self._asked = True  # its author closed a descriptor: whoever comes next needs it
+                self._is_broken = True
+        for descriptor, identity in self._descriptors.items():
+            if _identity(descriptor) != identity:
+                self._is_broken = True
 
     def _is_used_up(self) -> bool:
         return (
             threading.active_count() > 1
+            or signal.getsignal(signal.SIGTERM) != self.asked_to_stop
+            or os.getpriority(os.PRIO_PROCESS, 0) != self._nice
             or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > RETIRES_AT_KIB
             or _has_children()
         )
@@ -152,8 +173,8 @@ def _answer(result: Any) -> Answer:
     if result is None:
         return Answer(well=True)
     try:
-        text = msgspec.json.encode(result)
-    except (TypeError, ValueError, OverflowError, RecursionError, UnicodeEncodeError) as error:
+        text = _ENCODER.encode(result).encode()
+    except (TypeError, ValueError, RecursionError) as error:
         return Answer(well=False, message=f"what the task returned is no JSON value: {error}")
     if len(text) > RESULT_BYTES:
         return Answer(
@@ -161,6 +182,26 @@ def _answer(result: Any) -> Answer:
             message=f"what the task returned is {len(text):,} bytes as JSON; at most 1 MiB is kept",
         )
     return Answer(well=True, result=NOTHING_RETURNED if text == b"null" else msgspec.Raw(text))
+
+
+def _report(line: bytes) -> None:
+    try:
+        os.write(REPORT_DESCRIPTOR, line)
+    except OSError:
+        pass  # its author closed it: that is seen at the end
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    """What a descriptor leads to, or None where it is closed."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _end_alarms() -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _print_traceback(error: BaseException) -> None:

@@ -3,10 +3,12 @@
 A member is found by any of four ties: it is the process itself, in the session that was made for
 it, a descendant of another member, or it carries the job's mark in its environment. Sessions and
 parents are lost by a double fork with `setsid`, marks by `env -i`; it takes all of them at once to
-get away.
+get away. Pids are used again, so that a session counts only for those who carry no other job's
+mark.
 
-Linux only: it reads /proc. Processes of other accounts, which a job started through a set-uid
-program, can be seen but perhaps not signalled.
+Linux only: it reads /proc, all of it, which takes milliseconds: for ends that are out of the
+ordinary. Processes of other accounts, which a job started through a set-uid program, can be seen
+but perhaps not signalled.
 """
 
 from __future__ import annotations
@@ -14,14 +16,18 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import msgspec
 
 MARK = "APTASK_JOB"
 """The environment variable that marks a job's processes: `<instance>/<job>/<attempt>`."""
 
+ROUNDS = 10
+"""How often a family is looked for before it is killed: more members may have come meanwhile."""
+
 _PR_SET_CHILD_SUBREAPER = 36
+_NURSERY = "/nursery/0"
 
 
 class Process(msgspec.Struct, gc=False, frozen=True):
@@ -31,13 +37,64 @@ class Process(msgspec.Struct, gc=False, frozen=True):
     parent: int
     session: int
     state: str
-    start: int
-    """ticks since the machine started; with the pid it names a process for one boot"""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended: one that waits to be reaped has."""
+        return self.state not in "ZX"
 
 
 def mark(instance: str, job: int, attempt: int) -> str:
     """The value of `MARK` for an attempt's processes."""
     return f"{instance}/{job}/{attempt}"
+
+
+def nursery_mark(instance: str) -> str:
+    """The value of `MARK` for a nursery: what it forks carries it too, until it executes."""
+    return instance + _NURSERY
+
+
+class Family:
+    """One job's family.
+
+    Args:
+        marked: its mark.
+        leader: the job's own process, whose session was made for it; 0 while it has none.
+    """
+
+    def __init__(self, marked: str, leader: int = 0) -> None:
+        self.leader = leader
+        self._marked = marked
+
+    def members(self) -> list[int]:
+        """The pids of those who live, this process never among them."""
+        processes = _living()
+        tied = {process.pid for process in processes.values() if self._is_tied(process)}
+        return sorted(_with_descendants(tied, processes))
+
+    def has(self, pid: int) -> bool:
+        """Whether a process belongs to it by itself, its parents left aside."""
+        process = look_up(pid)
+        return process is not None and process.is_alive and self._is_tied(process)
+
+    def _is_tied(self, process: Process) -> bool:
+        marked = mark_of(process.pid)
+        if marked == self._marked:
+            return True
+        in_session = self.leader != 0 and self.leader in (process.pid, process.session)
+        return in_session and (marked is None or marked.endswith(_NURSERY))
+
+    def ask_to_end(self) -> None:
+        """SIGTERM, and SIGCONT so that a suspended process hears it."""
+        send(self.members(), signal.SIGTERM, signal.SIGCONT)
+
+    def kill(self) -> list[int]:
+        """SIGKILL to all.
+
+        Returns:
+            those who were there.
+        """
+        return kill(self.members)
 
 
 def look_up(pid: int) -> Process | None:
@@ -48,44 +105,15 @@ def look_up(pid: int) -> Process | None:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    return Process(pid, int(fields[1]), int(fields[3]), fields[0].decode(), int(fields[19]))
-
-
-def alive(process: Process | None) -> bool:
-    """Whether a process that was looked up is still the same one, and no zombie."""
-    if process is None:
-        return False
-    now = look_up(process.pid)
-    return now is not None and now.start == process.start and now.state not in "ZX"
-
-
-def members(pid: int, marked: str) -> list[int]:
-    """The living processes of a job's family.
-
-    Args:
-        pid: the job's own process, the leader of its session; 0 where it has none.
-        marked: its mark.
-
-    Returns:
-        pids, this process never among them.
-    """
-    processes = {process.pid: process for process in _everyone() if process.state not in "ZX"}
-    processes.pop(os.getpid(), None)
-    found = {
-        process.pid
-        for process in processes.values()
-        if (pid and pid in (process.pid, process.session)) or mark_of(process.pid) == marked
-    }
-    return sorted(_with_descendants(found, processes))
+    return Process(pid, int(fields[1]), int(fields[3]), fields[0].decode())
 
 
 def of_instance(instance: str) -> list[int]:
     """The living processes of all jobs of a runner that is gone, and of its nursery."""
     beginning = instance + "/"
-    processes = {process.pid: process for process in _everyone() if process.state not in "ZX"}
-    processes.pop(os.getpid(), None)
-    found = {pid for pid in processes if (mark_of(pid) or "").startswith(beginning)}
-    return sorted(_with_descendants(found, processes))
+    processes = _living()
+    tied = {pid for pid in processes if (mark_of(pid) or "").startswith(beginning)}
+    return sorted(_with_descendants(tied, processes))
 
 
 def send(pids: Collection[int], *signals: int) -> None:
@@ -98,15 +126,24 @@ def send(pids: Collection[int], *signals: int) -> None:
                 break
 
 
-def ask_to_end(pids: Collection[int]) -> None:
-    """SIGTERM, and SIGCONT so that a suspended process hears it."""
-    send(pids, signal.SIGTERM, signal.SIGCONT)
+def kill(find: Callable[[], Iterable[int]]) -> list[int]:
+    """SIGKILL, with all of them suspended before the first dies, so that none forks meanwhile.
 
+    Args:
+        find: gives their pids; asked until it finds no more, but `ROUNDS` times at most.
 
-def kill(pids: Collection[int]) -> None:
-    """SIGKILL, with all of them suspended before the first dies, so that none forks meanwhile."""
-    send(pids, signal.SIGSTOP)
-    send(pids, signal.SIGKILL)
+    Returns:
+        those who were there.
+    """
+    suspended: set[int] = set()
+    for _ in range(ROUNDS):
+        new = set(find()) - suspended
+        if not new:
+            break
+        send(new, signal.SIGSTOP)
+        suspended |= new
+    send(suspended, signal.SIGKILL)
+    return sorted(suspended)
 
 
 def adopt_orphans() -> bool:
@@ -131,6 +168,24 @@ def children() -> list[int] | None:
     return found
 
 
+def mark_of(pid: int) -> str | None:
+    """The mark that a process carries, or None where it has none that can be seen."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            environment = b"\0" + file.read()
+    except OSError:
+        return None
+    _, found, rest = environment.partition(f"\0{MARK}=".encode())
+    return rest.partition(b"\0")[0].decode(errors="replace") if found else None
+
+
+def _living() -> dict[int, Process]:
+    """The processes that have not ended, by their pids, this one left out."""
+    processes = {process.pid: process for process in _everyone() if process.is_alive}
+    processes.pop(os.getpid(), None)
+    return processes
+
+
 def _everyone() -> Iterator[Process]:
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -150,14 +205,3 @@ def _with_descendants(found: set[int], processes: dict[int, Process]) -> set[int
                 found.add(pid)
                 waiting.append(pid)
     return found
-
-
-def mark_of(pid: int) -> str | None:
-    """The mark that a process carries, or None where it has none that can be seen."""
-    try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
-            environment = b"\0" + file.read()
-    except OSError:
-        return None
-    _, found, rest = environment.partition(f"\0{MARK}=".encode())
-    return rest.partition(b"\0")[0].decode(errors="replace") if found else None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IPushProducer, ITransport
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
@@ -17,6 +19,8 @@ from aptask.runner.runner import Runner
 
 LINE_BYTES = 1 << 31
 """No limit: both ends are ours, and what they send is bounded where it is made."""
+CLOSE_SECONDS = 2.0
+"""How long a daemon may take to read the last events."""
 
 
 @implementer(IPushProducer)
@@ -48,9 +52,14 @@ class RunnerLink(LineOnlyReceiver):
         try:
             order = decode_order(line)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            self._log.failure("an order that cannot be read: {line}", line=line[:200])
-        else:
+            # Not the line itself: it may hold secrets.
+            self._log.failure("an order of {size} bytes cannot be read", size=len(line))
+            return
+        try:
             self._runner.order(order)
+        except Exception:
+            # An order's fault must not cost the link, and with it all jobs.
+            self._log.failure("`{order}` could not be carried out", order=type(order).__name__)
 
     def send(self, event: Event) -> None:
         """Send an event."""
@@ -82,29 +91,45 @@ class RunnerLinkFactory(Factory):
     """Lets one daemon in at a time: the newest wins.
 
     Args:
+        reactor: tells the time.
         runner: takes the orders.
         abandoned: called when the last daemon has gone.
     """
 
     noisy = False
 
-    def __init__(self, runner: Runner, abandoned: Callable[[], None]) -> None:
+    def __init__(self, reactor: Any, runner: Runner, abandoned: Callable[[], None]) -> None:
+        self.was_linked = False
+        self._reactor = reactor
         self._runner = runner
         self._abandoned = abandoned
         self._current: RunnerLink | None = None
-
-    def is_empty(self) -> bool:
-        """Whether no daemon is there."""
-        return self._current is None
+        self._closed: Deferred[None] | None = None
 
     def buildProtocol(self, addr: object) -> RunnerLink:
         """A new daemon's connection: the one before is closed."""
+        self.was_linked = True
         before, self._current = self._current, RunnerLink(self._runner, self._gone)
         if before is not None:
             before.transport.loseConnection()
         return self._current
 
+    def close(self) -> Deferred[None]:
+        """Close the link once the daemon has read what was sent, or has not for `CLOSE_SECONDS`."""
+        closed = self._closed = Deferred()
+        if self._current is None:
+            closed.callback(None)
+            return closed
+        transport: Any = self._current.transport
+        transport.unregisterProducer()
+        transport.loseConnection()
+        giving_up = self._reactor.callLater(CLOSE_SECONDS, transport.abortConnection)
+        return closed.addCallback(lambda _: giving_up.cancel() if giving_up.active() else None)
+
     def _gone(self, link: RunnerLink) -> None:
         if link is self._current:
             self._current = None
-            self._abandoned()
+            if self._closed is None:
+                self._abandoned()
+            else:
+                self._closed.callback(None)

@@ -33,6 +33,8 @@ def main(descriptor: int, home: str) -> None:
         descriptor: of the socket to it.
         home: the folder that jobs begin in.
     """
+    # What this is imported from may have been found by it; jobs have a clean environment.
+    os.environ.pop("PYTHONPATH", None)
     with socket.socket(fileno=descriptor) as link:
         _Nursery(link, home).serve()
 
@@ -42,6 +44,8 @@ class _Nursery:
         self._link = link
         self._home = home
         self._children: dict[int, bytes] = {}
+        self._pid = os.getpid()
+        self._libc = ctypes.CDLL(None)
         self._woken, self._waker = socket.socketpair()
 
     def serve(self) -> None:
@@ -62,11 +66,14 @@ class _Nursery:
                         return
                 self._reap()
         finally:
-            for pid in self._children:
+            for pid in self._children:  # none of them is reaped, so that each is still ours
                 os.kill(pid, signal.SIGKILL)
 
     def _receive(self) -> bool:
-        packet, descriptors, _, _ = socket.recv_fds(self._link, 256, 3)
+        try:
+            packet, descriptors, _, _ = socket.recv_fds(self._link, 256, 3)
+        except ConnectionResetError:
+            return False
         if not packet:
             return False
         number = packet.split()[1]
@@ -95,7 +102,9 @@ class _Nursery:
             os.setsid()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            self._libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != self._pid:
+                os._exit(1)  # the nursery had died before that was set
             self._link.close()
             self._woken.close()
             self._waker.close()

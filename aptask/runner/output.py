@@ -3,9 +3,11 @@
 The runner alone writes; the daemon only reads, while the job runs and after it. Rules:
 
 - Offsets count bytes as the job wrote them, whatever has been left out since.
-- `HEAD`: the first `capacity // 2` bytes. `RING`: eight bytes that say how much was written in
-  all, then a ring in which the byte at offset `n` lies at `(n - head) % ring`, written before the
-  number that covers it. A reader trusts what lay within the ring both before and after it read.
+- `HEAD`: the first `capacity // 2` bytes. `RING`: two numbers of eight bytes, then a ring in which
+  the byte at offset `n` lies at `(n - head) % ring`. Before bytes are written, the first number
+  tells up to which offset; after that, the second. So a reader takes what lies before the second
+  number as it was before it read, and trusts what the first, as it is afterwards, has not yet
+  given up to be written over.
 - A job that writes nothing has no files.
 """
 
@@ -15,7 +17,10 @@ import os
 import struct
 from pathlib import Path
 
-_TOTAL = struct.Struct("<Q")
+_NUMBERS = struct.Struct("<QQ")
+
+READS = 100
+"""How often a piece is read again that was written over meanwhile."""
 
 
 def head_path(folder: Path, job: int) -> Path:
@@ -34,7 +39,7 @@ class Writer:
     Args:
         folder: exists.
         job: its number.
-        capacity: bytes kept, half of them in each file.
+        capacity: bytes kept, half of them in each file; at least 2.
     """
 
     def __init__(self, folder: Path, job: int, capacity: int) -> None:
@@ -43,6 +48,7 @@ class Writer:
         self._half = capacity // 2
         self._head = -1
         self._ring = -1
+        self._told = 0
         self.written = 0
 
     def write(self, data: bytes) -> None:
@@ -51,7 +57,7 @@ class Writer:
         Raises:
             OSError: the disk is full, or the folder is gone.
         """
-        if self.written < self._half:
+        if data and self.written < self._half:
             if self._head < 0:
                 self._head = _open(head_path(self._folder, self._job), os.O_WRONLY | os.O_TRUNC)
             first = data[: self._half - self.written]
@@ -67,13 +73,15 @@ class Writer:
         skipped = max(0, len(data) - self._half)
         self.written += skipped
         data = data[skipped:]
+        end = self.written + len(data)
+        _write_all(self._ring, _NUMBERS.pack(end, self._told), 0)
         place = (self.written - self._half) % self._half
         first = data[: self._half - place]
-        _write_all(self._ring, first, _TOTAL.size + place)
+        _write_all(self._ring, first, _NUMBERS.size + place)
         if len(first) < len(data):
-            _write_all(self._ring, data[len(first) :], _TOTAL.size)
-        self.written += len(data)
-        _write_all(self._ring, _TOTAL.pack(self.written), 0)
+            _write_all(self._ring, data[len(first) :], _NUMBERS.size)
+        self.written = self._told = end
+        _write_all(self._ring, _NUMBERS.pack(end, end), 0)
 
     def close(self) -> None:
         """Close the files; what was written stays."""
@@ -112,12 +120,13 @@ class Outputs:
         """
         if offset < self._half:
             data = _read(head_path(self._folder, job), offset, min(limit, self._half - offset))
-            if data or (offset < self._half and not self._reaches_ring(job)):
-                return data, offset + len(data)
-        return self._read_ring(job, max(offset, self._half), limit)
-
-    def _reaches_ring(self, job: int) -> bool:
-        return ring_path(self._folder, job).exists()
+            offset += len(data)
+            if offset < self._half or len(data) == limit:
+                return data, offset
+            # On into the ring: a character may lie on both sides of the seam.
+            behind, offset = self._read_ring(job, offset, limit - len(data))
+            return data + behind, offset
+        return self._read_ring(job, offset, limit)
 
     def _read_ring(self, job: int, offset: int, limit: int) -> tuple[bytes, int]:
         try:
@@ -125,13 +134,15 @@ class Outputs:
         except FileNotFoundError:
             return b"", offset
         try:
-            while True:
-                total = _total(descriptor)
-                oldest = max(self._half, total - self._half)
-                start = max(offset, oldest)
+            start = offset
+            for _ in range(READS):
+                begun, total = _numbers(descriptor)
+                start = max(offset, begun - self._half, self._half)
                 data = self._pieces(descriptor, start, min(limit, max(0, total - start)))
-                if start >= _total(descriptor) - self._half:
+                if start >= _numbers(descriptor)[0] - self._half:
                     break
+            else:
+                return b"", offset  # it is written faster than read: the next one may have it
         finally:
             os.close(descriptor)
         if start > offset:
@@ -141,9 +152,9 @@ class Outputs:
 
     def _pieces(self, descriptor: int, start: int, length: int) -> bytes:
         place = (start - self._half) % self._half
-        first = os.pread(descriptor, min(length, self._half - place), _TOTAL.size + place)
+        first = os.pread(descriptor, min(length, self._half - place), _NUMBERS.size + place)
         rest = length - len(first)
-        return first + os.pread(descriptor, rest, _TOTAL.size) if rest > 0 else first
+        return first + os.pread(descriptor, rest, _NUMBERS.size) if rest > 0 else first
 
     def remove(self, job: int) -> None:
         """Remove what is kept of a job."""
@@ -182,6 +193,6 @@ def _read(path: Path, offset: int, length: int) -> bytes:
         os.close(descriptor)
 
 
-def _total(descriptor: int) -> int:
-    header = os.pread(descriptor, _TOTAL.size, 0)
-    return int(_TOTAL.unpack(header)[0]) if len(header) == _TOTAL.size else 0
+def _numbers(descriptor: int) -> tuple[int, int]:
+    numbers = os.pread(descriptor, _NUMBERS.size, 0)
+    return _NUMBERS.unpack(numbers) if len(numbers) == _NUMBERS.size else (0, 0)

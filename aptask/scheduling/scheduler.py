@@ -222,6 +222,10 @@ class Scheduler:
         for job in tuple(self._running.values()):
             self._finish(job, Outcome(Status.INTERRUPTED, message))
 
+    def paused(self) -> None:
+        """No orders are taken; see `IListener`."""
+        self._ready = False
+
     def ready(self) -> None:
         """Orders are taken; see `IListener`."""
         self._ready = True
@@ -263,7 +267,15 @@ class Scheduler:
             values.update(_decode(job.secrets))
         work = self.catalog.work(description, values)
         self._executor.order(
-            Start(job.id, job.attempt, job.task, job.owner, work, self._limits.output_bytes)
+            Start(
+                job.id,
+                job.attempt,
+                job.task,
+                job.owner,
+                work,
+                self._limits.output_bytes,
+                description.grace,
+            )
         )
         self.publisher.publish(job)
 

@@ -11,12 +11,12 @@ Deferred of one, or raises an `AptaskError`; it knows nothing of bytes and conne
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 from msgspec.json import Encoder
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from aptask.errors import Unauthorized, Unavailable, UnknownTask, UnknownTaskid
@@ -119,18 +119,22 @@ def show(context: Context, identity: Identity, request: messages.Show, peer: str
 
 
 def wait(context: Context, identity: Identity, request: messages.Wait, peer: str) -> Answer:
-    """Answer when a task has ended, or at the timeout."""
+    """Answer when a task, all of several, or the first of them, have ended, or at the timeout."""
+    return Deferred.fromCoroutine(_wait(context, identity, request))
 
-    def respond(job: Job) -> Response:
-        ended = job.state is State.ENDED
-        return messages.WaitResponse(task=_task(context, identity, job), ended=ended)
 
-    def found(job: Job) -> Response | Deferred[Response]:
-        if job.state is State.ENDED or request.timeout == 0:
-            return respond(job)
-        return _ended(context, job, request.timeout).addCallback(respond)
-
-    return _find(context, identity, request.taskid).addCallback(found)
+async def _wait(context: Context, identity: Identity, request: messages.Wait) -> Response:
+    taskids = [request.taskid] if request.taskids is None else request.taskids
+    jobs = [await _find(context, identity, taskid or "") for taskid in taskids]
+    await _ended(context, jobs, request.timeout, request.any)
+    counts = any if request.any else all
+    response = messages.WaitResponse(ended=counts(job.state is State.ENDED for job in jobs))
+    shown = [_task(context, identity, job) for job in jobs]
+    if request.taskids is None:
+        response.task = shown[0]
+    else:
+        response.tasks = shown
+    return response
 
 
 def output(context: Context, identity: Identity, request: messages.Output, peer: str) -> Answer:
@@ -182,26 +186,34 @@ def _find(context: Context, identity: Identity, taskid: str) -> Deferred[Job]:
     return context.scheduler.find(number).addCallback(found)
 
 
-def _ended(context: Context, job: Job, timeout: float | None) -> Deferred[Job]:
-    """Fires with a job when it has ended, or as it is at the timeout, in seconds."""
+def _ended(
+    context: Context, jobs: Sequence[Job], timeout: float | None, first: bool
+) -> Deferred[None]:
+    """Fires when all jobs, or the first of them, have ended, or at the timeout, in seconds."""
+    waiting = {job.id for job in jobs if job.state is not State.ENDED}
+    if not waiting or timeout == 0 or (first and any(job.id not in waiting for job in jobs)):
+        return succeed(None)
 
     def release() -> None:
-        unsubscribe()
+        for unsubscribe in unsubscribes:
+            unsubscribe()
         if timer is not None and timer.active():
             timer.cancel()
 
-    def changed(changed_job: Job) -> None:
-        if changed_job.state is State.ENDED:
-            release()
-            ended.callback(changed_job)
+    def changed(job: Job) -> None:
+        if job.state is State.ENDED:
+            waiting.discard(job.id)
+            if first or not waiting:
+                over()
 
-    def late() -> None:
+    def over() -> None:
         release()
-        ended.callback(job)
+        ended.callback(None)
 
-    ended: Deferred[Job] = Deferred(lambda _: release())
-    timer = None if timeout is None else context.clock.callLater(timeout, late)
-    unsubscribe = context.scheduler.publisher.subscribe(job.id, changed)
+    ended: Deferred[None] = Deferred(lambda _: release())
+    timer = None if timeout is None else context.clock.callLater(timeout, over)
+    subscribe = context.scheduler.publisher.subscribe
+    unsubscribes = [subscribe(number, changed) for number in waiting]
     return ended
 
 

@@ -27,7 +27,8 @@ _WORDS = {
 }
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`")
-_WRONG_TYPE = re.compile(r"Expected `([^`]+)`, got `([^`]+)` - at `\$\.(\w+)`")
+_WRONG_TYPE = re.compile(r"Expected `([^`]+)`, got `([^`]+)` - at `\$\.(\w+)(?:\[\.\.\.\])?`")
+_WRONG_LENGTH = re.compile(r"Expected `\w+` of length (>=|<=) (\d+) - at `\$\.(\w+)`")
 _OUT_OF_BOUNDS = re.compile(r"Expected `\w+` (>=|<=|>|<) ([^ ]+) - at `\$\.(\w+)`")
 _BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 
@@ -45,7 +46,11 @@ def explain(request: type[Request], error: ValidationError) -> str:
         return f"field `{match[3]}` must be {wanted}, not {given}"
     if match := _OUT_OF_BOUNDS.fullmatch(text):
         return f"field `{match[3]}` must be {_BOUNDS[match[1]]} {match[2].removesuffix('.0')}"
-    return f"the request is not of its shape: {text}"
+    if match := _WRONG_LENGTH.fullmatch(text):
+        return f"field `{match[3]}` must have {_BOUNDS[match[1]]} {match[2]} entries"
+    if text.startswith(("Expected", "Object")):
+        return f"the request is not of its shape: {text}"
+    return text  # of the request's own check
 
 
 def explain_name(name: Any) -> str:

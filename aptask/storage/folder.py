@@ -8,6 +8,8 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -29,9 +31,27 @@ def make_folder(folder: Path) -> Path:
         raise ConfigurationError(
             f"the data folder {folder} cannot be made: {error.strerror}"
         ) from None
+    status = folder.stat()
+    if status.st_uid != os.geteuid():
+        raise ConfigurationError(f"the data folder {folder} belongs to another account")
+    if status.st_mode & 0o077:
+        raise ConfigurationError(
+            f"the data folder {folder} is open to other accounts, and keys are in it:"
+            f" chmod 700 {folder}"
+        )
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         raise ConfigurationError(f"the data folder {folder} cannot be written to")
     return folder
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Have files made for this account alone meanwhile, whatever makes them."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def lock(folder: Path) -> TextIO:

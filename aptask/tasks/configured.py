@@ -95,7 +95,7 @@ def _read_program(name: str, where: str, table: dict[str, Any], origin: str) -> 
         raise ConfigurationError(f"{where}.{error}") from None
     program = first_program(template)
     common = _common(where, table)
-    if not common["requires"] and program is not None:
+    if not common["requires"] and program is not None and "/" not in program:
         common["requires"] = (program,)
     return Description(
         name,

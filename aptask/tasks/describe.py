@@ -55,7 +55,7 @@ def describe_class(cls: type[Runnable], target: Target, origin: str) -> Descript
             if template is not None:
                 compile_template(template, arguments)
                 program = first_program(template)
-                requires = requires or (() if program is None else (program,))
+                requires = requires or (() if program is None or "/" in program else (program,))
             elif isinstance(progress := inspect.getattr_static(cls, "progress"), str):
                 check_progress(progress)
         return Description(

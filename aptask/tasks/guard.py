@@ -15,7 +15,7 @@ def home() -> str:
 
 
 def refuse_data_folder(*paths: str) -> None:
-    """Refuse paths that lead into the data folder, by whatever links.
+    """Refuse paths that lead into the data folder, or that hold it, by whatever links.
 
     Args:
         paths: as the program is given them: relative to the account's home.
@@ -28,8 +28,11 @@ def refuse_data_folder(*paths: str) -> None:
         return
     real_data = os.path.realpath(data)
     for path in paths:
-        if is_within(os.path.realpath(os.path.join(home(), path)), real_data):
+        real = os.path.realpath(os.path.join(home(), path))
+        if is_within(real, real_data):
             raise ValueError(f"{path} is in aptask's own data folder")
+        if is_within(real_data, real):
+            raise ValueError(f"{path} holds aptask's own data folder, where keys are: {real_data}")
 
 
 def join(folder: str, path: str) -> str:

@@ -288,10 +288,13 @@ def _progress(
             value: str | None = values[chosen]
             if not value:
                 return "auto"
-            try:
-                check_parser(value)
-            except InvalidArguments as error:
-                raise InvalidArguments(f"argument `{chosen}`: {error}") from None
+            from aptask.parsers import NAMES
+
+            # Not an expression: one that takes for ever would be every job's trouble.
+            if value not in NAMES:
+                raise InvalidArguments(
+                    f"argument `{chosen}` must be one of {', '.join(NAMES)}, not `{value[:60]}`"
+                )
             return value
 
         return fill

@@ -281,6 +281,55 @@ def test_wait_with_no_time_answers_how_it_is() -> None:
     assert front.ask("wait", "alice-key", taskid=front.start(), timeout=0)["ended"] is False
 
 
+def test_wait_for_several_answers_when_the_last_has_ended() -> None:
+    front = Front()
+    client = front.connect()
+    taskids = [front.start(), front.start()]
+    client.send({"request": "wait", "taskids": taskids, "key": "alice-key"})
+    front.scheduler.end(2)
+    assert client.answers() == []
+    front.scheduler.end(1)
+    (answer,) = client.answers()
+    assert [task["taskid"] for task in answer["tasks"]] == taskids
+    assert answer["ended"] is True
+    assert "task" not in answer
+    assert front.scheduler.publisher.count() == 0
+
+
+def test_wait_for_any_answers_when_the_first_has_ended() -> None:
+    front = Front()
+    client = front.connect()
+    taskids = [front.start(), front.start(), front.start()]
+    client.send({"request": "wait", "taskids": taskids, "any": True, "key": "alice-key"})
+    assert client.answers() == []
+    front.scheduler.end(2)
+    (answer,) = client.answers()
+    assert [task["state"] for task in answer["tasks"]] == ["queued", "ended", "queued"]
+    assert answer["ended"] is True
+    assert front.scheduler.publisher.count() == 0
+    again = front.ask("wait", "alice-key", taskids=taskids, any=True)
+    assert again["ended"] is True
+
+
+def test_wait_for_several_is_refused_where_one_is_not_there() -> None:
+    front = Front()
+    taskid = front.start()
+    assert code_of(front.ask("wait", "alice-key", taskids=[taskid, "99"])) == "unknown-taskid"
+    assert code_of(front.ask("wait", "bob-key", taskids=[taskid])) == "unknown-taskid"
+    assert front.scheduler.publisher.count() == 0
+
+
+def test_wait_for_several_answers_at_its_timeout() -> None:
+    front = Front()
+    client = front.connect()
+    taskids = [front.start(), front.start()]
+    client.send({"request": "wait", "taskids": taskids, "key": "alice-key", "timeout": 5})
+    front.scheduler.end(1)
+    front.clock.advance(6)
+    (answer,) = client.answers()
+    assert answer["ended"] is False
+
+
 def test_an_endless_timeout_is_one() -> None:
     front = Front()
     client = front.connect()

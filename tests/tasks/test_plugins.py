@@ -223,3 +223,11 @@ def test_clone_clones(tmp_path):
         capture_output=True,
     )
     assert (tmp_path / "target" / ".git").is_dir()
+
+
+def test_copy_refuses_what_holds_the_data_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("APTASK_DATA", str(tmp_path / "state" / "aptask"))
+    with pytest.raises(ValueError, match="holds aptask's own data folder"):
+        command("copy", source=str(tmp_path), target="b")
+    with pytest.raises(ValueError, match="holds aptask's own data folder"):
+        command("copy", source="a", target=str(tmp_path / "state"))
