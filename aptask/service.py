@@ -32,6 +32,7 @@ from aptask.config import LOCAL_OWNER, Settings, load
 from aptask.endpoints import Endpoint, check_address
 from aptask.errors import AptaskError, ConfigurationError
 from aptask.execution.local import LocalExecutor
+from aptask.model.progress import clean
 from aptask.runner.output import Outputs
 from aptask.scheduling.scheduler import Scheduler
 from aptask.serving.context import Context
@@ -258,11 +259,20 @@ class AptaskService(Service):
         for failure in found.failures:
             self._log.error(
                 "a task could not be used: {plugin}: {error}",
-                plugin=failure.plugin,
-                error=failure.error,
+                plugin=clean(failure.plugin),
+                error=clean(failure.error),
             )
             if settings.config is not None and failure.plugin.startswith(f"{origin}: "):
                 raise ConfigurationError(f"{failure.plugin}: {failure.error}")
+        names = {description.name for description in found.descriptions}
+        for key in settings.keys:
+            for name in sorted(set(key.tasks or ()) - names):
+                self._log.warn(
+                    "{config}: [users.{user}] names a task that there is not: `{name}`",
+                    config=settings.config,
+                    user=key.name,
+                    name=name,
+                )
         return Catalog(found.descriptions, shutil.which, self._reactor.seconds, str(settings.data))
 
     def _outputs(self, folder: Path) -> Outputs:

@@ -63,7 +63,7 @@ def descriptions(found: Settings) -> list[str]:
     return [endpoint.description for endpoint in found.listen]
 
 
-LOCAL = "unix:/d/aptask.sock:mode=600"
+LOCAL = "unix:/d/aptask.sock:mode=600:lockfile=0"
 
 
 # What is taken from where
@@ -116,7 +116,7 @@ def test_the_whole_file_is_taken(folder: Path) -> None:
             Endpoint("ssl:2:privateKey=server.pem", Reach.ENCRYPTED),
             found.local_endpoint,
         ),
-        local_endpoint=check_endpoint(f"unix:{folder}/data/aptask.sock"),
+        local_endpoint=check_endpoint(f"unix:{folder}/data/aptask.sock:mode=600:lockfile=0"),
         task_folders=(folder / "tasks",),
         slots=4,
         log="json",

@@ -45,7 +45,12 @@ def index(session: Session) -> int:
     entries = session.client.index()
     name = session.options.name
     if name is None:
-        session.screen.table(show.INDEX_TITLES, [show.index_row(entry) for entry in entries])
+        if not session.screen.is_terminal:
+            session.screen.table(show.INDEX_TITLES, [show.index_row(entry) for entry in entries])
+            return 0
+        for entry in entries:
+            _show_summary(session, entry)
+        session.screen.note("`aptask index NAME` tells more of one of them")
         return 0
     for entry in entries:
         if entry["name"] == name:
@@ -55,6 +60,16 @@ def index(session: Session) -> int:
         f"aptask: no task `{name}` that you may start: see `aptask index`", even_quiet=True
     )
     return following.FAILED
+
+
+def _show_summary(session: Session, entry: dict[str, Any]) -> None:
+    """A task in two lines: a table of all would be too wide for a terminal."""
+    session.screen.line(" ".join(show.index_row(entry)[:2]).removesuffix(" -"))
+    said = (entry.get("help") or "").partition("\n")[0]
+    if entry.get("unavailable"):
+        said += f" It cannot run here: {entry['unavailable']}."
+    if said:
+        session.screen.line(f"    {said}")
 
 
 def _show_entry(session: Session, entry: dict[str, Any]) -> None:
@@ -84,7 +99,7 @@ def active(session: Session) -> int:
     answer = session.client.ask(request, ActiveResponse)
     session.screen.table(show.TASK_TITLES, [show.task_row(task) for task in answer.active])
     left = answer.total - options.offset - len(answer.active)
-    if left > 0 and session.screen.is_terminal:
+    if left > 0:
         session.screen.note(f"and {left} more: see --limit and --offset")
     return 0
 

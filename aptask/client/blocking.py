@@ -36,6 +36,9 @@ from aptask.model.messages import OutputResponse, PingResponse, Request, Task
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 """Seconds between two looks for further output: at first, and where nothing comes."""
 
+OUTPUT_SO_FAR = 16 << 20
+"""Bytes of a running task's output that are read without following it: what a daemon keeps."""
+
 OUTPUT_PIECE = 1 << 18
 """Bytes of output that a follower asks for at once."""
 
@@ -218,11 +221,15 @@ class Client:
     def read_output(self, taskid: str, offset: int = 0) -> Iterator[str]:
         """What a task wrote so far, piece by piece.
 
+        Of one that still writes, at most `OUTPUT_SO_FAR` bytes: it may write faster than anybody
+        reads.
+
         Args:
             taskid: which.
             offset: bytes to pass over.
         """
-        while True:
+        most = offset + OUTPUT_SO_FAR
+        while offset < most or self.show(taskid).state == "ended":
             piece = self.output(taskid, offset, OUTPUT_PIECE)
             offset = piece.offset
             if piece.text:

@@ -21,9 +21,9 @@ from typing import Any
 
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import UNIXClientEndpoint, connectProtocol
+from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.protocol import ProcessProtocol, connectionDone
+from twisted.internet.protocol import Factory, ProcessProtocol, connectionDone
 from twisted.logger import Logger
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
@@ -115,6 +115,18 @@ class _Link(LineOnlyReceiver):
         self._executor.unlinked(self)
 
 
+class _LinkFactory(Factory):
+    """Makes the link, without a word."""
+
+    noisy = False
+
+    def __init__(self, executor: LocalExecutor) -> None:
+        self._executor = executor
+
+    def buildProtocol(self, addr: object) -> _Link:
+        return _Link(self._executor)
+
+
 class _Process(ProcessProtocol):
     """The runner's process."""
 
@@ -196,7 +208,7 @@ class LocalExecutor:
         """The runner takes connections."""
         if process is self._process:
             endpoint = UNIXClientEndpoint(self._reactor, str(self._folder / RUNNER_SOCKET))
-            connectProtocol(endpoint, _Link(self)).addErrback(self._cannot_link, process)
+            endpoint.connect(_LinkFactory(self)).addErrback(self._cannot_link, process)
 
     def welcomed(self, link: _Link, welcome: Welcome) -> None:
         """The runner takes orders, or says once more that it is there."""

@@ -154,7 +154,8 @@ def change(job: Job, what: Change, now: float, outcome: Outcome | None = None) -
     try:
         state, status = TRANSITIONS[job.state, what]
     except KeyError:
-        raise Conflict(f"task {job.id} is {describe(job)}: it cannot {what}") from None
+        where = "has ended" if job.state is State.ENDED else f"is {job.state}"
+        raise Conflict(f"task {job.id} {where} ({job.status}): it cannot {what}") from None
     if status is None:
         if outcome is None:
             raise ValueError("a change to `finish` needs its outcome")
@@ -173,8 +174,3 @@ def change(job: Job, what: Change, now: float, outcome: Outcome | None = None) -
                 job.progress = Progress(job.progress.fraction, outcome.message)
         if status is Status.DONE:
             job.progress = Progress(1.0, job.progress.message)
-
-
-def describe(job: Job) -> str:
-    """A job's state in one word for people: the status says more once it has ended."""
-    return str(job.status) if job.state is State.ENDED else str(job.state)

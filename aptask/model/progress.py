@@ -7,7 +7,6 @@ holds values to them, whoever reported them: a parser, a report on the job's des
 
 from __future__ import annotations
 
-import math
 import unicodedata
 
 import msgspec
@@ -28,6 +27,9 @@ class Progress(msgspec.Struct, frozen=True, gc=False):
     message: str | None = None
 
 
+_SLACK = 1e-6
+"""How far beyond 0 and 1 a fraction may be by rounding; what is further out measures nothing."""
+
 NOTHING = Progress()
 """The progress of a job that has not said anything."""
 
@@ -37,14 +39,15 @@ def advance(before: Progress, report: Progress) -> Progress:
 
     Args:
         before: what was known.
-        report: what was reported, as it came: any fraction, any text.
+        report: what was reported, as it came: any fraction, any text. A fraction that is none
+            (40 for 40 %, NaN) is passed over: a wrong bar is worse than none.
 
     Returns:
         `before` itself where the report adds nothing; else the new state, with a fraction that is
         not below the one before, and a clean message.
     """
     fraction = before.fraction
-    if report.fraction is not None and math.isfinite(report.fraction):
+    if report.fraction is not None and -_SLACK <= report.fraction <= 1.0 + _SLACK:
         clamped = min(max(float(report.fraction), 0.0), 1.0)
         fraction = clamped if fraction is None else max(fraction, clamped)
     message = before.message if report.message is None else clean(report.message)

@@ -19,4 +19,6 @@ class AnyProgram(Program):
         str, default="auto", help="how its output is read: a parser or a regular expression"
     )
     nice = argument(int, default=None, minimum=-20, maximum=19, help="its niceness")
-    memory_limit = argument(int, default=None, minimum=1, help="bytes of memory that it may have")
+    memory_limit = argument(
+        int, default=None, minimum=1 << 20, help="bytes of memory that it may have"
+    )

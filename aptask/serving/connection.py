@@ -228,8 +228,9 @@ class Connection(LineReceiver):
             self._close()
 
     def _receive(self, data: bytes) -> None:
-        self._pause_if_due()
-        self._drain()
+        if self.paused or not self._framer.idle:
+            self._pause_if_due()
+            self._drain()
         receive = super().dataReceived
         if len(data) <= PIECE_BYTES:
             receive(data)
@@ -274,7 +275,7 @@ class Connection(LineReceiver):
         else:
             answer: Any = self._dispatcher.carry_out(request, self._peer)
             if isinstance(answer, Deferred) and answer.called and not answer.paused:
-                answer = answer.result  # it is there: the short way
+                answer = answer.result
             if isinstance(answer, Deferred):
                 answer.addCallback(self._fill, self._answers.keep_place())
                 if self._dispatcher.holds(request):

@@ -106,6 +106,8 @@ class Dispatcher:
         except Exception:
             return self._failed(Failure(), request)
         if isinstance(answer, Deferred):
+            if answer.called and not answer.paused and isinstance(answer.result, Response):
+                return self._done(answer.result, request)  # it is there: the short way
             return answer.addCallbacks(
                 self._done, self._failed, callbackArgs=(request,), errbackArgs=(request,)
             )

@@ -305,7 +305,7 @@ def test_stopping_what_has_ended_is_a_conflict() -> None:
     world = World()
     job = world.submit()
     world.end(1)
-    with pytest.raises(Conflict, match="task 1 is done"):
+    with pytest.raises(Conflict, match="task 1 has ended \\(done\\)"):
         world.scheduler.stop(job, None)
 
 
