@@ -40,14 +40,12 @@ from aptask.serving.dispatch import Dispatcher
 from aptask.serving.keyring import Identity, Keyring, digest
 from aptask.serving.tcp import RequestFactory
 from aptask.storage.folder import local_key, lock, make_folder, private_files
-from aptask.storage.store import DATABASE, SQLiteStore
+from aptask.storage.memory import MemoryStore
 from aptask.system import (
-    Calls,
     calm_collector,
     notify_systemd,
     raise_descriptors,
     remove_dead_socket,
-    share_processor,
 )
 from aptask.tasks.catalog import Catalog
 from aptask.tasks.configured import Configuration, read_tasks
@@ -57,8 +55,6 @@ from aptask.version import __version__
 LATE_SECONDS = 5.0
 """How long after `stop_deadline` the daemon ends, whatever has not."""
 OUTPUT_FOLDER = "output"
-REMOVED_AT_ONCE = 1000
-"""How many outputs are held against the book at once."""
 PRUNE_SECONDS = 60.0
 END_SECONDS = 3.0
 """What is left of `stop_deadline` when the last job has been killed, for everything else."""
@@ -205,16 +201,14 @@ class AptaskService(Service):
             os.environ,
             descriptors=max(before, SPARE_DESCRIPTORS + DESCRIPTORS_A_JOB * settings.slots),
         )
-        self._store = self._open_store(folder / DATABASE)
         self._scheduler = Scheduler(
-            store=self._store,
+            store=MemoryStore(),
             executor=self._executor,
             catalog=self._catalog,
             limits=settings.limits,
             slots=settings.slots,
             clock=time.time,
         )
-        self._calls.wait_for(self._scheduler.restore())
         outputs = self._outputs(folder / OUTPUT_FOLDER)
         context = Context(
             scheduler=self._scheduler,
@@ -228,13 +222,11 @@ class AptaskService(Service):
         self._factory = RequestFactory(Dispatcher(context), settings.limits, self._reactor)
         for endpoint in settings.listen:
             self._ports.append(self._listen(endpoint))
-        self._calls.go_on(self._reactor)
         self._executor.start(self._scheduler)
         self._pruning = LoopingCall(self._prune, outputs)
         self._pruning.clock = self._reactor
         self._pruning.start(PRUNE_SECONDS, now=False)
         calm_collector()
-        share_processor()
         # Before the reactor runs, a signal would end this process without a word.
         self._reactor.callWhenRunning(self._ready)
         signal.signal(signal.SIGHUP, self._hung_up)
@@ -283,27 +275,12 @@ class AptaskService(Service):
                 )
         return Catalog(found.descriptions, shutil.which, self._reactor.seconds, str(settings.data))
 
-    def _open_store(self, path: Path) -> SQLiteStore:
-        """The book, checked and open.
-
-        Raises:
-            ConfigurationError: it is damaged, or not to be had.
-        """
-        self._calls = Calls()
-        store = SQLiteStore(path, self._calls)
-        self._calls.wait_for(store.open())
-        return store
-
     def _outputs(self, folder: Path) -> Outputs:
         folder.mkdir(mode=0o700, exist_ok=True)
         outputs = Outputs(folder, self._settings.limits.output_bytes)
-        # A daemon may have died between forgetting a job and removing what it wrote.
-        kept = sorted(outputs.jobs())
-        for start in range(0, len(kept), REMOVED_AT_ONCE):
-            step = kept[start : start + REMOVED_AT_ONCE]
-            known = self._calls.wait_for(self._store.get_many(step))
-            for number in set(step) - {job.id for job in known}:
-                outputs.remove(number)
+        # The store is in memory: what lies here belongs to the numbers of an earlier daemon.
+        for job in outputs.jobs():
+            outputs.remove(job)
         return outputs
 
     def _keyring(self, folder: Path) -> Keyring:
@@ -382,9 +359,7 @@ class AptaskService(Service):
         late = self._reactor.callLater(
             self._settings.stop_deadline + LATE_SECONDS, self._ended, None, stopped
         )
-        ended = gatherResults(parts).addErrback(self._failed)
-        ended.addCallback(lambda _: self._store.close()).addErrback(self._failed)
-        ended.addCallback(self._ended, stopped)
+        gatherResults(parts).addErrback(self._failed).addCallback(self._ended, stopped)
         return stopped.addCallback(lambda _: late.cancel() if late.active() else None)
 
     def _signalled_again(self, *_: object) -> None:

@@ -70,7 +70,7 @@ OTHERS: dict[str, set[str]] = {
     "serving": {"msgspec", "twisted", "zope.interface"},
     "endpoints": {"msgspec", "twisted"},
     "config": {"msgspec", "twisted"},
-    "system": {"twisted.internet.defer", "twisted.logger", "twisted.python.failure"},
+    "system": {"twisted.logger"},
     "service": {"twisted"},
     "client": {"msgspec"},
     "cli": {"msgspec", "rich"},

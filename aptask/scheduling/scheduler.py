@@ -126,7 +126,10 @@ class Scheduler:
             secrets=secrets,
             created=self._clock(),
         )
-        return self._store.add(job).addCallback(self._entered, job)
+        added = self._store.add(job)
+        if added.called and isinstance(added.result, Added):
+            return succeed(self._entered(added.result, job))  # it is there: the short way
+        return added.addCallback(self._entered, job)
 
     def find(self, number: int) -> Deferred[Job | None]:
         """A Deferred of the job of this number, whether it has ended or not, or of None."""

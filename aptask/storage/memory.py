@@ -47,15 +47,17 @@ class MemoryStore:
         self, job: Job, *, once: str | None = None, unique: str | None = None
     ) -> Deferred[Added]:
         """Enter a new job; see `IStore`."""
-        rows.entry(job, once, unique)
-        return succeed(self._enter([job], once, unique)[0])
+        rows.check_fresh(job)
+        if once is not None or unique is not None:
+            return succeed(self._enter([job], once, unique)[0])
+        return succeed(Added(self._enter_one(job)))
 
     def add_all(
         self, jobs: Sequence[Job], *, once: str | None = None, unique: str | None = None
     ) -> Deferred[list[Added]]:
         """Enter several new jobs, all or none; see `IStore`."""
         for job in jobs:
-            rows.entry(job, once, unique)
+            rows.check_fresh(job)
         return succeed(self._enter(jobs, once, unique) if jobs else [])
 
     def update(self, job: Job, *, applied: tuple[str, int] | None = None) -> Deferred[None]:
@@ -131,14 +133,7 @@ class MemoryStore:
                 same = []
         if same:
             return [Added(number, existing=True) for number in same]
-        added = []
-        for job in jobs:
-            self._last += 1
-            entered = copy(job)
-            entered.id = self._last
-            self._queued[self._last] = entered
-            added.append(Added(self._last))
-        numbers = [one.id for one in added]
+        numbers = [self._enter_one(job) for job in jobs]
         if once is not None:
             self._once[owner, once] = numbers
         if unique is not None:
@@ -149,7 +144,14 @@ class MemoryStore:
                 None if unique is None else (owner, unique),
             )
             self._keys.update(dict.fromkeys(numbers, keys))
-        return added
+        return [Added(number) for number in numbers]
+
+    def _enter_one(self, job: Job) -> int:
+        self._last += 1
+        entered = copy(job)
+        entered.id = self._last
+        self._queued[self._last] = entered
+        return self._last
 
     def _forget_key(self, keys: _Keys, key: _Key | None, number: int) -> None:
         if key is not None and number in (numbers := keys.get(key, [])):

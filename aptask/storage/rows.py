@@ -91,6 +91,12 @@ def numbered(sum_: int, number: int) -> int:
     return crc32(b"%d" % number, sum_)
 
 
+def check_fresh(job: Job) -> None:
+    """Raise ValueError for a job that is not new."""
+    if job.state is not State.QUEUED or job.attempt != 1 or job.started is not None:
+        raise ValueError("only a job that is queued for the first time can be entered")
+
+
 def entry(job: Job, once: str | None, unique: str | None, place: int = 0) -> Entry:
     """A new job, as it will be written.
 
@@ -100,8 +106,7 @@ def entry(job: Job, once: str | None, unique: str | None, place: int = 0) -> Ent
     Raises:
         ValueError: it is not a fresh one, or a text of it cannot be encoded.
     """
-    if job.state is not State.QUEUED or job.attempt != 1 or job.started is not None:
-        raise ValueError("only a job that is queued for the first time can be entered")
+    check_fresh(job)
     values = (float(job.created), int(job.rerun), once, unique, place)
     return Entry(
         task=job.task,
