@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twisted.internet.defer import Deferred
 
-    from aptask.model.job import Job
+    from aptask.model.job import Added, Counts, Job, Waiting
     from aptask.model.orders import Ended, Progressed, Start, Started, Stop
 
 
@@ -25,28 +27,83 @@ class ITask(Interface):
 class IStore(Interface):
     """The book: every job, from its acknowledgement until its history is pruned.
 
-    Each method gives a Deferred that fires when what it did is as safe as this store can make it.
+    Each method gives a Deferred that fires when what it did is as safe as this store can make it,
+    in the order of the calls. Where what is asked for cannot be kept or read it fails with
+    `Unavailable`, and nothing of it is done. A job that is handed in is read before the method
+    returns; a job that is handed out is the caller's own.
     """
 
-    def add(job: Job) -> Deferred[None]:
-        """Enter a new job.
-
-        Args:
-            job: is queued; its `id` is already its own.
+    def open() -> Deferred[None]:
+        """Make ready: the first call of all.
 
         Returns:
-            fails with `Unavailable` where it could not be kept.
+            fails with a `ConfigurationError` that says what is wrong and what to do, where the
+            store is damaged, too new, or not to be had; nothing of it is changed then.
         """
 
-    def update(job: Job) -> Deferred[None]:
-        """Enter what a job has become: called before its process is started, and once it ended."""
+    def close() -> Deferred[None]:
+        """Finish what was asked for so far, and let go: the last call of all."""
+
+    def add(job: Job, *, once: str | None = None, unique: str | None = None) -> Deferred[Added]:
+        """Enter a new job, and give it its number.
+
+        Args:
+            job: is queued; its `id` is not looked at, and stays as it is.
+            once: where this owner's book has a job with the same one, that is the answer, and
+                nothing is entered.
+            unique: the same, among the owner's jobs that have not ended.
+
+        Raises:
+            ValueError: the job is not a fresh one.
+        """
+
+    def add_all(
+        jobs: Sequence[Job], *, once: str | None = None, unique: str | None = None
+    ) -> Deferred[list[Added]]:
+        """Enter several new jobs of one owner, all or none, with numbers that follow each other.
+
+        Args:
+            jobs: as for `add`.
+            once, unique: as for `add`, one for all of them: where one matches, the answer is all
+                jobs that it was given for and that are still in the book.
+        """
+
+    def update(job: Job, *, applied: tuple[str, int] | None = None) -> Deferred[None]:
+        """Enter what has become of a job; its secrets are forgotten once it has ended.
+
+        What has ended changes no more: a later update of it is passed over, and so is one of a job
+        that is not in the book. An update is never lost: where it cannot be written now, it is
+        kept and tried again, in its order, and its Deferred waits.
+
+        Args:
+            applied: a runner's instance and the number of its event that brought the change.
+        """
+
+    def apply(instance: str, number: int) -> Deferred[None]:
+        """Enter that a runner's events up to a number are applied, where they changed no job."""
+
+    def applied() -> Deferred[tuple[str, int] | None]:
+        """The runner's instance and the number of its last event that was applied."""
 
     def get(number: int) -> Deferred[Job | None]:
-        """The job that has ended with this number, or None."""
+        """The job of this number, whatever its state, or None."""
 
-    def load() -> Deferred[tuple[list[Job], int]]:
-        """What a daemon begins with: the jobs that have not ended, in the order of their numbers,
-        and the number of the next job."""
+    def get_many(numbers: Sequence[int]) -> Deferred[list[Job]]:
+        """Those jobs of these numbers that are in the book, in the order of the numbers given."""
+
+    def waiting(after: int, limit: int) -> Deferred[list[Waiting]]:
+        """Queued jobs in the order of their numbers, a step of them.
+
+        Args:
+            after: the last number of the step before, 0 for the first.
+            limit: how many at most; fewer than that are the last ones.
+        """
+
+    def unfinished() -> Deferred[list[Job]]:
+        """The jobs that were launched and have not ended, in the order of their numbers."""
+
+    def counts() -> Deferred[Counts]:
+        """How many jobs there are; counts those that wait, so it is not for every request."""
 
     def prune(before: float, most: int) -> Deferred[list[int]]:
         """Forget ended jobs: those that ended before a time, and the oldest beyond a number.
@@ -58,6 +115,9 @@ class IStore(Interface):
         Returns:
             the numbers of the jobs that were forgotten, a few hundred a call at most.
         """
+
+    def size() -> Deferred[int]:
+        """The bytes that the store takes on the disk."""
 
 
 class IListener(Interface):

@@ -75,7 +75,7 @@ class Job(msgspec.Struct, gc=False, kw_only=True):
     """One run of a task.
 
     Attributes:
-        id: its number, from 1, never used again.
+        id: its number, from 1, never used again; 0 until the store has given it one.
         task: the name of its task.
         owner: the name of the key that asked for it.
         arguments: the JSON text of its arguments as an object, complete and checked, with null in
@@ -83,6 +83,7 @@ class Job(msgspec.Struct, gc=False, kw_only=True):
         secrets: the JSON text of an object with the secret ones, until the job has ended.
         created, started, ended: seconds since the epoch.
         attempt: the number of the attempt that runs, ran last, or comes next; from 1.
+        rerun: whether it is queued again where it would end as interrupted.
     """
 
     id: int
@@ -99,6 +100,43 @@ class Job(msgspec.Struct, gc=False, kw_only=True):
     ended: float | None = None
     exit: int | None = None
     result: bytes | None = None
+    rerun: bool = False
+
+
+class Added(msgspec.Struct, frozen=True, gc=False):
+    """What a store answers to a job that was to be entered.
+
+    Attributes:
+        id: the number of the job.
+        existing: whether that is an earlier one, found by `once` or `unique`.
+    """
+
+    id: int
+    existing: bool = False
+
+
+class Waiting(msgspec.Struct, frozen=True, gc=False):
+    """As much of a queued job as a queue needs: a million of them are held at once."""
+
+    id: int
+    owner: str
+    task: str
+
+
+class Counts(msgspec.Struct, frozen=True, gc=False):
+    """How many jobs a store holds.
+
+    Attributes:
+        queued: those that wait.
+        unfinished: those that were launched and have not ended.
+        ended: those that are history.
+        next: the number that the next new job is given.
+    """
+
+    queued: int
+    unfinished: int
+    ended: int
+    next: int
 
 
 def change(job: Job, what: Change, now: float, outcome: Outcome | None = None) -> None:

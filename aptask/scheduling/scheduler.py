@@ -16,14 +16,15 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from aptask.errors import AptaskError, LimitReached, Unavailable
+from aptask.errors import AptaskError, Conflict, LimitReached, Unavailable
 from aptask.interfaces import IExecutor, IListener, IStore
 from aptask.model.description import Description
-from aptask.model.job import Change, Job, Outcome, State, Status, change
+from aptask.model.job import Added, Change, Job, Outcome, State, Status, change
 from aptask.model.limits import Limits
 from aptask.model.orders import Ended, Progressed, Start, Started, Stop, Work
 from aptask.model.progress import Progress, advance
@@ -32,6 +33,13 @@ from aptask.scheduling.queue import Line, Queue
 
 GRACE = 10.0
 """Seconds between being asked to stop and being killed, where neither task nor request says."""
+
+REMEMBERED = 1000
+"""How many jobs that wait are kept whole in memory; of the others only their numbers."""
+RESTORED_AT_ONCE = 1000
+"""How many jobs that wait are read at once when a daemon starts."""
+ENDED_WITHOUT_US = "the daemon ended while it ran"
+"""What is said of a job that an earlier daemon had launched."""
 
 _decode: Callable[[bytes], dict[str, Any]] = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -81,7 +89,8 @@ class Scheduler:
         self._jobs: dict[int, Job] = {}
         self._running: dict[int, Job] = {}
         self._waiting: dict[str, Line] = {}
-        self._next = 1
+        self._fetched: set[int] = set()
+        """jobs that are launched, and are being fetched from the store for that"""
         self._open = True
         self._ready = False
 
@@ -110,28 +119,26 @@ class Scheduler:
         if self._limits.queued and len(self._queue.line) >= self._limits.queued:
             raise LimitReached(f"the queue is full: {self._limits.queued} tasks wait")
         job = Job(
-            id=self._next,
+            id=0,
             task=description.name,
             owner=owner,
             arguments=arguments,
             secrets=secrets,
             created=self._clock(),
         )
-        self._next += 1
-        return self._store.add(job).addCallback(self._entered, job)
+        added = self._store.add(job)
+        if added.called and isinstance(added.result, Added):
+            return succeed(self._entered(added.result, job))  # it is there: the short way
+        return added.addCallback(self._entered, job)
 
     def find(self, number: int) -> Deferred[Job | None]:
         """A Deferred of the job of this number, whether it has ended or not, or of None."""
         job = self._jobs.get(number)
-        if job is None:
-            return self._store.get(number)
-        found: Deferred[Job | None] = Deferred()
-        found.callback(job)
-        return found
+        return self._store.get(number) if job is None else succeed(job)
 
     def active(
         self, owner: str | None, limit: int, offset: int
-    ) -> tuple[list[tuple[Job, int]], int]:
+    ) -> Deferred[tuple[list[tuple[Job, int]], int]]:
         """Jobs that have not ended: those that run first, then those that wait, in their order.
 
         Args:
@@ -146,11 +153,21 @@ class Scheduler:
             (job, 0) for job in self._running.values() if owner is None or job.owner == owner
         ]
         line = self._queue.line if owner is None else self._waiting.get(owner, Line())
-        rest = limit - len(running[offset : offset + limit])
-        waiting = line.slice(max(0, offset - len(running)), rest)
+        total = len(running) + len(line)
         listed = running[offset : offset + limit]
-        listed += [(self._jobs[number], self._queue.line.position(number)) for number in waiting]
-        return listed, len(running) + len(line)
+        waiting = line.slice(max(0, offset - len(running)), limit - len(listed))
+        absent = [number for number in waiting if number not in self._jobs]
+        fetched = self._store.get_many(absent) if absent else succeed([])
+
+        def fill(jobs: list[Job]) -> tuple[list[tuple[Job, int]], int]:
+            known = {job.id: job for job in jobs}
+            for number in waiting:
+                job = self._jobs.get(number) or known.get(number)
+                if job is not None:
+                    listed.append((job, self.position(job)))
+            return listed, total
+
+        return fetched.addCallback(fill)
 
     def position(self, job: Job) -> int:
         """A job's place among those that wait; 1 is next, 0 where it does not wait."""
@@ -169,17 +186,40 @@ class Scheduler:
         Raises:
             Conflict: it has ended.
         """
-        waits = job.state is State.QUEUED
-        change(job, Change.STOP, self._clock())
-        if waits:
-            self._queue.line.withdraw(job.id)
-            self._waiting[job.owner].withdraw(job.id)
+        job = self._jobs.get(job.id, job)
+        if job.state is State.QUEUED:
+            if not self._withdraw(job):  # it was launched, or ended, since it was looked up
+                return self.find(job.id).addCallback(self._stop_again, grace)
+            change(job, Change.STOP, self._clock())
             return self._record_end(job)
+        change(job, Change.STOP, self._clock())
         if grace is None:
             description = self.catalog.get(job.task)
             grace = GRACE if description is None else description.grace
         self._executor.order(Stop(job.id, job.attempt, grace))
         return self._store.update(job).addCallback(self._told, job)
+
+    def restore(self) -> Deferred[None]:
+        """Take over what an earlier daemon left in the book: the first call of all.
+
+        What waited waits on, in its order. What had been launched is over: its runner has ended
+        with that daemon, and nothing is run twice.
+
+        Returns:
+            fires when the queue is as it was.
+        """
+        return Deferred.fromCoroutine(self._restore())
+
+    async def _restore(self) -> None:
+        for job in await self._store.unfinished():
+            change(job, Change.FINISH, self._clock(), Outcome(Status.INTERRUPTED, ENDED_WITHOUT_US))
+            await self._store.update(job)
+        last = 0
+        while step := await self._store.waiting(last, RESTORED_AT_ONCE):
+            last = step[-1].id
+            for waiting in step:
+                self._queue.line.add(waiting.id)
+                self._line_of(waiting.owner).add(waiting.id)
 
     def prune(self) -> Deferred[list[int]]:
         """Forget a step's worth of old history; a Deferred of the numbers that were forgotten."""
@@ -233,15 +273,34 @@ class Scheduler:
 
     # The way of a job
 
-    def _entered(self, _: None, job: Job) -> Job:
-        self._jobs[job.id] = job
+    def _entered(self, added: Added, job: Job) -> Job:
+        job.id = added.id
+        if len(self._queue.line) < REMEMBERED:
+            self._jobs[job.id] = job
         self._queue.line.add(job.id)
-        line = self._waiting.get(job.owner)
-        if line is None:
-            line = self._waiting[job.owner] = Line()
-        line.add(job.id)
+        self._line_of(job.owner).add(job.id)
         self._fill()
         return job
+
+    def _line_of(self, owner: str) -> Line:
+        line = self._waiting.get(owner)
+        if line is None:
+            line = self._waiting[owner] = Line()
+        return line
+
+    def _withdraw(self, job: Job) -> bool:
+        """Take a job that waits out of the line; whether it was in it, or about to leave it."""
+        if job.id in self._fetched:
+            self._fetched.discard(job.id)  # its slot is given back when it has been fetched
+            self._line_of(job.owner).withdraw(job.id)
+            return True
+        line = self._waiting.get(job.owner)
+        return line is not None and line.withdraw(job.id) and self._queue.line.withdraw(job.id)
+
+    def _stop_again(self, job: Job | None, grace: float | None) -> Deferred[Job]:
+        if job is None or (job.id not in self._jobs and job.state is State.QUEUED):
+            raise Conflict("the task is not in the queue any more")
+        return self.stop(job, grace)
 
     def _fill(self) -> None:
         """Start whoever may start."""
@@ -249,11 +308,37 @@ class Scheduler:
             number = self._queue.launch()
             if number is None:
                 return
-            job = self._jobs[number]
-            self._waiting[job.owner].withdraw(number)
-            change(job, Change.LAUNCH, self._clock())
-            self._running[number] = job
-            self._store.update(job).addCallback(self._launch, job).addErrback(self._fault, job)
+            job = self._jobs.get(number)
+            if job is not None:
+                self._start(job)
+            else:
+                self._fetched.add(number)
+                fetched = self._store.get(number)
+                fetched.addCallback(self._start_fetched, number)
+                fetched.addErrback(self._not_fetched, number)
+
+    def _start_fetched(self, job: Job | None, number: int) -> None:
+        if number in self._fetched and job is not None:
+            self._fetched.discard(number)
+            self._jobs[number] = job
+            self._start(job)
+        else:  # it was stopped meanwhile
+            self._fetched.discard(number)
+            self._queue.release()
+            self._fill()
+
+    def _not_fetched(self, failure: Failure, number: int) -> None:
+        """The book cannot be read: the job waits on, and is tried again with the next event."""
+        self._log.failure("job {job} could not be read", failure, job=number)
+        self._fetched.discard(number)
+        self._queue.line.add(number)
+        self._queue.release()
+
+    def _start(self, job: Job) -> None:
+        self._line_of(job.owner).withdraw(job.id)
+        change(job, Change.LAUNCH, self._clock())
+        self._running[job.id] = job
+        self._store.update(job).addCallback(self._launch, job).addErrback(self._fault, job)
 
     def _launch(self, _: None, job: Job) -> None:
         if job.state is State.STOPPING:

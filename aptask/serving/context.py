@@ -46,7 +46,7 @@ class Scheduler(Protocol):
 
     def active(
         self, owner: str | None, limit: int, offset: int
-    ) -> tuple[list[tuple[Job, int]], int]:
+    ) -> Deferred[tuple[list[tuple[Job, int]], int]]:
         """Jobs that have not ended, each with its position, and how many there are in all."""
 
     def position(self, job: Job) -> int:

@@ -11,13 +11,13 @@ Deferred of one, or raises an `AptaskError`; it knows nothing of bytes and conne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
 from msgspec.json import Encoder
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from aptask.errors import Unauthorized, Unavailable, UnknownTask, UnknownTaskid
 from aptask.model import arguments, messages
@@ -105,8 +105,8 @@ def active(context: Context, identity: Identity, request: messages.Active, peer:
         raise Unauthorized("field `owner`: another's tasks are shown to admins only")
     if owner == EVERYONE and identity.is_admin:
         owner = None
-    jobs, total = context.scheduler.active(owner, request.limit, request.offset)
-    return _list(context.clock, identity, jobs, total)
+    found = context.scheduler.active(owner, request.limit, request.offset)
+    return found.addCallback(lambda found: _list(context.clock, identity, *found))
 
 
 def show(context: Context, identity: Identity, request: messages.Show, peer: str) -> Answer:
@@ -124,9 +124,38 @@ def wait(context: Context, identity: Identity, request: messages.Wait, peer: str
 
 
 async def _wait(context: Context, identity: Identity, request: messages.Wait) -> Response:
-    taskids = [request.taskid] if request.taskids is None else request.taskids
-    jobs = [await _find(context, identity, taskid or "") for taskid in taskids]
-    await _ended(context, jobs, request.timeout, request.any)
+    taskids = [request.taskid or ""] if request.taskids is None else request.taskids
+    numbers = {messages.job_id(taskid) for taskid in taskids}
+    needed = 1 if request.any else len(numbers)
+    ended: set[int] = set()
+    enough: Deferred[None] = Deferred()
+
+    def note(job: Job) -> None:
+        if job.state is State.ENDED:
+            ended.add(job.id)
+            if len(ended) >= needed and not enough.called:
+                enough.callback(None)
+
+    async def find() -> list[Job]:
+        return [await _find(context, identity, taskid) for taskid in taskids]
+
+    # Before they are looked up: an end in between must not be missed.
+    subscribe = context.scheduler.publisher.subscribe
+    unsubscribes = [subscribe(number, note) for number in numbers if number is not None]
+    timer: IDelayedCall | None = None
+    try:
+        for job in await find():
+            note(job)
+        if not enough.called and request.timeout != 0:
+            if request.timeout is not None:
+                timer = context.clock.callLater(request.timeout, enough.callback, None)
+            await enough
+    finally:
+        for unsubscribe in unsubscribes:
+            unsubscribe()
+        if timer is not None and timer.active():
+            timer.cancel()
+    jobs = await find()
     counts = any if request.any else all
     response = messages.WaitResponse(ended=counts(job.state is State.ENDED for job in jobs))
     shown = [_task(context, identity, job) for job in jobs]
@@ -184,37 +213,6 @@ def _find(context: Context, identity: Identity, taskid: str) -> Deferred[Job]:
         return job
 
     return context.scheduler.find(number).addCallback(found)
-
-
-def _ended(
-    context: Context, jobs: Sequence[Job], timeout: float | None, first: bool
-) -> Deferred[None]:
-    """Fires when all jobs, or the first of them, have ended, or at the timeout, in seconds."""
-    waiting = {job.id for job in jobs if job.state is not State.ENDED}
-    if not waiting or timeout == 0 or (first and any(job.id not in waiting for job in jobs)):
-        return succeed(None)
-
-    def release() -> None:
-        for unsubscribe in unsubscribes:
-            unsubscribe()
-        if timer is not None and timer.active():
-            timer.cancel()
-
-    def changed(job: Job) -> None:
-        if job.state is State.ENDED:
-            waiting.discard(job.id)
-            if first or not waiting:
-                over()
-
-    def over() -> None:
-        release()
-        ended.callback(None)
-
-    ended: Deferred[None] = Deferred(lambda _: release())
-    timer = None if timeout is None else context.clock.callLater(timeout, over)
-    subscribe = context.scheduler.publisher.subscribe
-    unsubscribes = [subscribe(number, changed) for number in waiting]
-    return ended
 
 
 def _list(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from aptask.model.description import Description
 from aptask.model.job import Job, State, Status
 from aptask.model.limits import Limits
 from aptask.model.orders import Ended, Progressed, Spawn, Start, Started, Stop
-from aptask.scheduling.scheduler import Scheduler
+from aptask.scheduling.scheduler import REMEMBERED, Scheduler
 from aptask.storage.memory import MemoryStore
 
 SLEEP = Description("sleep", "", (), "here", grace=7.0)
@@ -65,17 +66,17 @@ class Slow(MemoryStore):
         self.pending.append((later, done))
         return later
 
-    def add(self, job: Job) -> Any:
-        return self._later(lambda: MemoryStore.add(self, job))
+    def add(self, job: Job, **keys: Any) -> Any:
+        return self._later(lambda: MemoryStore.add(self, job, **keys))
 
-    def update(self, job: Job) -> Any:
-        return self._later(lambda: MemoryStore.update(self, job))
+    def update(self, job: Job, **more: Any) -> Any:
+        became = copy(job)
+        return self._later(lambda: MemoryStore.update(self, became, **more))
 
     def commit(self) -> None:
         pending, self.pending = self.pending, []
         for later, done in pending:
-            done()
-            later.callback(None)
+            done().addCallback(later.callback)
 
 
 class World:
@@ -115,7 +116,9 @@ class World:
         return found[0]
 
     def listed(self, owner: str | None = None, limit: int = 100, offset: int = 0) -> Any:
-        listed, total = self.scheduler.active(owner, limit, offset)
+        found: list[Any] = []
+        self.scheduler.active(owner, limit, offset).addCallback(found.append)
+        ((listed, total),) = found
         return [(job.id, position) for job, position in listed], total
 
 
@@ -200,7 +203,7 @@ def test_its_end_is_told_only_once_it_is_in_the_store() -> None:
 
 def test_a_submission_that_the_store_refuses_leaves_nothing_behind() -> None:
     class Full(MemoryStore):
-        def add(self, job: Job) -> Any:
+        def add(self, job: Job, **keys: Any) -> Any:
             return fail(Unavailable("the disk is full"))
 
     world = World(store=Full())
@@ -252,7 +255,7 @@ def test_a_second_end_is_passed_over() -> None:
     world.end(1)
     world.end(1, Status.ERROR)
     assert job.status is Status.DONE
-    assert world.find(1) is job
+    assert world.find(1) == job
 
 
 def test_what_an_end_tells_is_kept() -> None:
@@ -403,3 +406,122 @@ def test_owners_that_have_nothing_waiting_cost_nothing() -> None:
         world.end(number)
     assert world.scheduler._waiting == {}
     assert world.scheduler._jobs == {}
+
+
+class Fetching(MemoryStore):
+    """A store whose jobs are read when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[Any] = []
+
+    def get(self, number: int) -> Any:
+        later: Deferred[Any] = Deferred()
+        self.reads.append((later, number))
+        return later
+
+    def read(self) -> None:
+        reads, self.reads = self.reads, []
+        for later, number in reads:
+            MemoryStore.get(self, number).addCallback(later.callback)
+
+
+def test_only_the_first_of_those_that_wait_are_kept_whole_in_memory() -> None:
+    world = World(slots=2)
+    count = REMEMBERED + 500
+    for _ in range(count):
+        world.submit()
+    assert len(world.scheduler._jobs) <= REMEMBERED + 2
+    listed, total = world.listed(limit=count)
+    assert total == count
+    assert listed == [(1, 0), (2, 0), *((n, n - 2) for n in range(3, count + 1))]
+    for number in range(1, count + 1):
+        world.end(number)
+    assert world.executor.started() == list(range(1, count + 1))
+    assert world.listed() == ([], 0)
+    assert world.scheduler._jobs == {}
+
+
+def test_one_that_is_not_kept_whole_can_be_stopped() -> None:
+    world = World()
+    for _ in range(REMEMBERED + 10):
+        world.submit()
+    job = world.find(REMEMBERED + 5)
+    assert job is not None
+    world.scheduler.stop(job, None)
+    ended = world.find(REMEMBERED + 5)
+    assert ended is not None
+    assert (ended.state, ended.status) == (State.ENDED, Status.STOPPED)
+    assert world.listed()[1] == REMEMBERED + 9
+
+
+def restored(store: Any, slots: int = 1) -> World:
+    """A world after the one in which `store` was written."""
+    world = World(slots=slots, store=store, ready=False)
+    done: list[Any] = []
+    world.scheduler.restore().addCallback(done.append)
+    assert done == [None]
+    return world
+
+
+def test_what_an_earlier_daemon_left_waits_on_in_its_order() -> None:
+    before = World(slots=1, ready=False)
+    for owner in ("alice", "bob", "alice"):
+        before.submit(owner)
+    world = restored(before.store)
+    assert world.listed() == ([(1, 1), (2, 2), (3, 3)], 3)
+    assert world.listed("alice") == ([(1, 1), (3, 3)], 2)
+    world.scheduler.ready()
+    assert world.executor.started() == [1]
+    world.end(1)
+    world.end(2)
+    world.end(3)
+    assert world.executor.started() == [1, 2, 3]
+    assert world.submit().id == 4
+
+
+def test_what_an_earlier_daemon_had_launched_is_interrupted_and_not_run_again() -> None:
+    before = World(slots=1)
+    before.submit()
+    before.submit()
+    world = restored(before.store)
+    job = world.find(1)
+    assert job is not None
+    assert (job.state, job.status) == (State.ENDED, Status.INTERRUPTED)
+    assert job.progress.message == "the daemon ended while it ran"
+    world.scheduler.ready()
+    assert world.executor.started() == [2]
+
+
+def test_one_that_is_stopped_while_it_is_fetched_does_not_run_and_gives_its_slot_back() -> None:
+    before = World(ready=False, store=Fetching())
+    before.submit()
+    before.submit()
+    world = restored(before.store)
+    world.scheduler.ready()
+    world.store.read()  # for the first, which then starts
+    world.end(1)
+    (fetching,) = world.store.reads
+    job: list[Any] = []
+    MemoryStore.get(world.store, 2).addCallback(job.append)
+    world.scheduler.stop(job[0], None)
+    assert fetching[1] == 2
+    world.store.read()
+    assert world.executor.started() == [1]
+    third = world.submit()
+    assert world.executor.started() == [1, third.id]
+
+
+def test_one_that_cannot_be_fetched_is_tried_again(logged_failures: list[Any]) -> None:
+    before = World(ready=False, store=Fetching())
+    before.submit()
+    world = restored(before.store)
+    world.scheduler.ready()
+    ((later, _),) = world.store.reads
+    world.store.reads.clear()
+    later.errback(Unavailable("the disk is gone"))
+    logged_failures.clear()
+    assert world.listed()[1] == 1
+    world.scheduler.ready()
+    world.store.read()
+    assert world.executor.started() == [1]

@@ -146,13 +146,13 @@ class FakeScheduler:
 
     def active(
         self, owner: str | None, limit: int, offset: int
-    ) -> tuple[list[tuple[Job, int]], int]:
+    ) -> Deferred[tuple[list[tuple[Job, int]], int]]:
         jobs = [
             (job, place)
             for place, job in enumerate(self.jobs.values(), 1)
             if job.state is not State.ENDED and owner in (None, job.owner)
         ]
-        return jobs[offset : offset + limit], len(jobs)
+        return succeed((jobs[offset : offset + limit], len(jobs)))
 
     def position(self, job: Job) -> int:
         return job.id

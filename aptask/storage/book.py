@@ -1,0 +1,291 @@
+"""What is read from the database and written to it: every statement, but for those of opening it.
+
+Rules:
+
+- Everything here runs in the writer's thread; what writes, within a transaction that the writer
+  begins and ends. Where it rolls back, `restore` is called with what `snapshot` gave.
+- What is held in memory beside the database (names, the next number, how many have ended) is as the
+  last commit left it, or ahead of it by the transaction under way.
+- SQLite lets go of the interpreter with every step of a statement, and another thread that is busy
+  gives it back late. So what is done for many at once is one statement, not many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from aptask.errors import AptaskError
+from aptask.model.job import Added, Counts, Job, State, Waiting
+from aptask.storage.rows import (
+    COLUMNS,
+    FRESH_SUM,
+    STATE_CODES,
+    Course,
+    Entry,
+    checksum,
+    is_whole,
+    numbered,
+    pad,
+    unpack,
+    unpad,
+)
+
+QUEUED = STATE_CODES[State.QUEUED]
+PRUNED_AT_ONCE = 500
+"""How many jobs one call of `prune` forgets at most, so that none takes long."""
+_ROWS_AT_ONCE = (250, 100, 50, 25, 10, 5, 2, 1)
+"""How many rows one statement enters: few sizes, each of which is prepared once."""
+_PAGES_GIVEN_BACK = 1024
+
+_ROW = f"(?,?,?,?,?,?,?,?,?,{QUEUED},0,1,?,?)"
+_ENTER = (
+    "INSERT INTO jobs (id, task, owner, created, rerun, once_key, unique_key, place, request_sum,"
+    " state, status, attempt, course_sum, arguments) VALUES "
+)
+_COURSE = (
+    "UPDATE jobs SET state=?, status=?, attempt=?, started=?, ended=?, fraction=?, message=?,"
+    " exit=?, course_sum=?, result=? WHERE id=? AND ended IS NULL"
+)
+
+
+class Unreadable(AptaskError):
+    """A job of the book is not what was written: damaged since the store was opened."""
+
+
+class Totals(msgspec.Struct, gc=False):
+    """The row of `meta`, and what is counted along."""
+
+    commits: int
+    next: int
+    instance: str | None
+    applied: int
+    ended: int
+    secrets: int
+
+
+class Book:
+    """The statements, on one connection.
+
+    Args:
+        connection: to a database of the present version.
+
+    Attributes:
+        identity: of the database.
+        totals: as of the last commit, or of the transaction under way.
+        scrub: whether the -wal still holds secrets of jobs that have ended.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._execute = connection.execute
+        self.scrub = True
+        self.identity: str
+        self.identity, commits, following, instance, applied = self._one(
+            "SELECT identity, commits, next, instance, applied FROM meta"
+        )
+        [ended] = self._one("SELECT count(*) FROM jobs WHERE ended IS NOT NULL")
+        [kept] = self._one("SELECT count(*) FROM secrets")
+        self.totals = Totals(commits, following, instance, applied, ended, kept)
+        self._names: dict[int, str] = dict(self._execute("SELECT id, name FROM names"))
+        self._numbers = {name: number for number, name in self._names.items()}
+
+    # A transaction
+
+    def snapshot(self) -> tuple[Totals, int]:
+        """What is held in memory, before a transaction or a part of one."""
+        return msgspec.structs.replace(self.totals), len(self._names)
+
+    def restore(self, snapshot: tuple[Totals, int]) -> None:
+        """All since the snapshot was rolled back."""
+        self.totals, names = snapshot
+        while len(self._names) > names:
+            del self._numbers[self._names.popitem()[1]]
+
+    def seal(self) -> None:
+        """Enter what belongs to the transaction as a whole: the last before its commit."""
+        totals = self.totals
+        totals.commits += 1
+        values = (totals.commits, totals.next, totals.instance, totals.applied)
+        self._execute(
+            "UPDATE meta SET commits=?, next=?, instance=?, applied=?, sum=?",
+            (*values, checksum((self.identity, *values))),
+        )
+
+    # Writing
+
+    def enter(self, entries: Sequence[Entry]) -> list[Added]:
+        """Enter new jobs, whatever their keys: one statement for many."""
+        number = self.totals.next
+        rows: list[list[Any]] = []
+        for place, entry in enumerate(entries, number):
+            task = self._numbers.get(entry.task) or self._name(entry.task)
+            owner = self._numbers.get(entry.owner) or self._name(entry.owner)
+            sums = numbered(entry.sum, place), numbered(FRESH_SUM, place)
+            rows.append([place, task, owner, *entry.values, *sums, entry.arguments])
+            if entry.secrets is not None:
+                self._keep_secret(place, pad(entry.secrets))
+        done = 0
+        for size in _ROWS_AT_ONCE:
+            while len(rows) - done >= size:
+                values = [value for row in rows[done : done + size] for value in row]
+                self._execute(_ENTER + ",".join([_ROW] * size), values)
+                done += size
+        self.totals.next = number + len(rows)
+        return [Added(place) for place in range(number, number + len(rows))]
+
+    def enter_keyed(
+        self, entries: Sequence[Entry], once: str | None, unique: str | None
+    ) -> list[Added]:
+        """Enter new jobs of one owner, unless there are some with one of their keys."""
+        owner = self._numbers.get(entries[0].owner, 0)
+        for condition, key in (
+            ("once_key=?", once),
+            ("unique_key=? AND ended IS NULL", unique),
+        ):
+            if key is not None:
+                found = self._execute(
+                    f"SELECT id - place FROM jobs WHERE owner=? AND {condition} LIMIT 1",
+                    (owner, key),
+                ).fetchone()
+                if found is not None:
+                    return self._batch(found[0])
+        return self.enter(entries)
+
+    def update(self, course: Course) -> None:
+        """Enter what has become of a job, unless it has ended before."""
+        changed = self._execute(_COURSE, (*course.values, course.sum, course.result, course.id))
+        if course.ended and changed.rowcount:
+            self.totals.ended += 1
+            self._forget_secret(course.id)
+
+    def apply(self, instance: str, number: int) -> None:
+        """Enter that a runner's events up to a number are applied."""
+        self.totals.instance = instance
+        self.totals.applied = number
+
+    def prune(self, before: float, most: int) -> list[int]:
+        """Forget a step's worth of old history; the numbers of what was forgotten."""
+        surplus = min(max(0, self.totals.ended - most), PRUNED_AT_ONCE)
+        pruned = self._numbers_of("ended IS NOT NULL ORDER BY ended, id LIMIT ?", surplus)
+        if surplus < PRUNED_AT_ONCE:
+            # Both are the beginning of history: one holds the other.
+            aged = self._numbers_of("ended < ? ORDER BY ended, id LIMIT ?", before, PRUNED_AT_ONCE)
+            pruned = max(pruned, aged, key=len)
+        marks = ",".join("?" * len(pruned))
+        self._execute(f"DELETE FROM jobs WHERE id IN ({marks})", pruned)
+        self.totals.ended -= len(pruned)
+        self._shrink()
+        return pruned
+
+    # Reading
+
+    def get(self, number: int) -> Job | None:
+        """The job of this number."""
+        found = self.get_many([number])
+        return found[0] if found else None
+
+    def get_many(self, numbers: Sequence[int]) -> list[Job]:
+        """The jobs of these numbers, in their order."""
+        jobs: dict[int, Job] = {}
+        for start in range(0, len(numbers), _ROWS_AT_ONCE[0]):
+            part = numbers[start : start + _ROWS_AT_ONCE[0]]
+            jobs.update((job.id, job) for job in self._read("id", part))
+        return [jobs[number] for number in numbers if number in jobs]
+
+    def waiting(self, after: int, limit: int) -> list[Waiting]:
+        """A step of those that wait."""
+        [text] = self._one(
+            "SELECT json_group_array(json_array(id, owner, task)) FROM (SELECT id, owner, task"
+            f" FROM jobs WHERE state={QUEUED} AND ended IS NULL AND id > ? ORDER BY id LIMIT ?)",
+            (after, limit),
+        )
+        rows = sorted(msgspec.json.decode(text, type=list[tuple[int, int, int]]))
+        names = self._names
+        return [Waiting(number, names[owner], names[task]) for number, owner, task in rows]
+
+    def unfinished(self) -> list[Job]:
+        """Those that were launched and have not ended."""
+        others = [code for code in STATE_CODES.values() if code != QUEUED]
+        return sorted(self._read("ended IS NULL AND state", others), key=lambda job: job.id)
+
+    def counts(self) -> Counts:
+        """How many there are."""
+        each: dict[int, int] = dict(
+            self._execute("SELECT state, count(*) FROM jobs WHERE ended IS NULL GROUP BY state")
+        )
+        queued = each.pop(QUEUED, 0)
+        return Counts(queued, sum(each.values()), self.totals.ended, self.totals.next)
+
+    def applied(self) -> tuple[str, int] | None:
+        """The runner's instance and the number of its last event that was applied."""
+        totals = self.totals
+        return None if totals.instance is None else (totals.instance, totals.applied)
+
+    # Parts
+
+    def _one(self, question: str, values: Sequence[Any] = ()) -> Any:
+        return self._execute(question, values).fetchone()
+
+    def _read(self, column: str, values: Sequence[int]) -> list[Job]:
+        marks = ",".join("?" * len(values))
+        jobs = []
+        for row in self._execute(
+            f"SELECT {COLUMNS} FROM jobs WHERE {column} IN ({marks})", values
+        ).fetchall():
+            if not is_whole(row, self._names):
+                raise Unreadable(f"what was kept of task {row[0]} is damaged")
+            ended = row[13] is not None
+            jobs.append(unpack(row, self._names, None if ended else self._secret(row[0])))
+        return jobs
+
+    def _batch(self, first: int) -> list[Added]:
+        """All jobs that were entered together with the first of them, as far as they are there."""
+        found = []
+        following = self._execute("SELECT id, place FROM jobs WHERE id >= ? ORDER BY id", (first,))
+        for number, place in following:
+            if number - place != first:
+                break
+            found.append(Added(number, existing=True))
+        following.close()
+        return found
+
+    def _numbers_of(self, which: str, *values: float) -> list[int]:
+        [text] = self._one(
+            f"SELECT json_group_array(id) FROM (SELECT id FROM jobs WHERE {which})", values
+        )
+        return msgspec.json.decode(text, type=list[int])
+
+    def _shrink(self) -> None:
+        """Give some of the file back to the disk, where a quarter of it is unused."""
+        [unused] = self._one("PRAGMA freelist_count")
+        [pages] = self._one("PRAGMA page_count")
+        if unused > max(pages // 4, _PAGES_GIVEN_BACK):
+            self._execute(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})").fetchall()
+
+    def _name(self, name: str) -> int:
+        number = len(self._names) + 1
+        self._execute("INSERT INTO names VALUES (?,?,?)", (number, name, checksum((number, name))))
+        self._names[number] = name
+        self._numbers[name] = number
+        return number
+
+    def _secret(self, number: int) -> bytes | None:
+        if not self.totals.secrets:
+            return None
+        row = self._one("SELECT value FROM secrets WHERE job=?", (number,))
+        return None if row is None else unpad(row[0])
+
+    def _keep_secret(self, number: int, value: bytes) -> None:
+        self._execute(
+            "INSERT INTO secrets VALUES (?,?,?)", (number, checksum((number, value)), value)
+        )
+        self.totals.secrets += 1
+
+    def _forget_secret(self, number: int) -> None:
+        if not self.totals.secrets:
+            return
+        if self._execute("DELETE FROM secrets WHERE job=?", (number,)).rowcount:
+            self.totals.secrets -= 1
+            self.scrub = True

@@ -1,0 +1,195 @@
+"""Jobs as rows, and back.
+
+Rules:
+
+- A state or status is stored as its place in `STATES` or `STATUSES`: new ones are added at the end
+  of these, none is ever removed or moved.
+- A checksum is of the values as they are read back, so what is a number with a fraction is made
+  one before.
+- A secret is put into pages of its own. SQLite overwrites what is deleted (`secure_delete`), but
+  when it moves rows from one page to another, copies of them stay in the page they left. The part
+  of a large value that does not fit into its row's page is never moved, and overwritten with zeros
+  when it is deleted: so each secret begins with more padding than its row's page holds of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from zlib import crc32
+
+import msgspec
+
+from aptask.model.job import Job, State, Status
+from aptask.model.progress import NOTHING, Progress
+
+STATES = (State.QUEUED, State.ACTIVE, State.STOPPING, State.ENDED)
+STATUSES = (
+    Status.INITIALIZED,
+    Status.RUNNING,
+    Status.DONE,
+    Status.ERROR,
+    Status.STOPPED,
+    Status.INTERRUPTED,
+)
+STATE_CODES = {state: code for code, state in enumerate(STATES)}
+STATUS_CODES = {status: code for code, status in enumerate(STATUSES)}
+
+REQUEST = "id, task, owner, created, rerun, once_key, unique_key, place, request_sum"
+COURSE = "state, status, attempt, started, ended, fraction, message, exit, course_sum"
+COLUMNS = f"{REQUEST}, {COURSE}, arguments, result"
+"""The columns of `jobs` in the order in which `unpack` takes them."""
+
+PAGE_BYTES = 4096
+PADDING = 512
+"""More than the bytes of a large value that SQLite keeps in the row's own page: see `pad`."""
+_LOCAL = 489
+"""The least that it keeps there, at this page size."""
+_OVERFLOW = PAGE_BYTES - 4
+"""What a page of the rest holds."""
+
+_pack: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """A new job, as it will be written.
+
+    Attributes:
+        values: created, rerun, once_key, unique_key, place.
+        sum: the checksum of what is asked for, but for the number.
+    """
+
+    task: str
+    owner: str
+    values: tuple[Any, ...]
+    arguments: bytes
+    secrets: bytes | None
+    sum: int
+
+
+class Course(msgspec.Struct, frozen=True, gc=False):
+    """What has become of a job, as it will be written.
+
+    Attributes:
+        values: from state to exit, as in `COURSE`.
+    """
+
+    id: int
+    ended: bool
+    values: tuple[Any, ...]
+    result: bytes | None
+    sum: int
+
+
+def checksum(values: tuple[Any, ...]) -> int:
+    """The checksum of some values."""
+    return crc32(_pack(values))
+
+
+def numbered(sum_: int, number: int) -> int:
+    """A checksum that is of a job's number too."""
+    return crc32(b"%d" % number, sum_)
+
+
+def check_fresh(job: Job) -> None:
+    """Raise ValueError for a job that is not new."""
+    if job.state is not State.QUEUED or job.attempt != 1 or job.started is not None:
+        raise ValueError("only a job that is queued for the first time can be entered")
+
+
+def entry(job: Job, once: str | None, unique: str | None, place: int = 0) -> Entry:
+    """A new job, as it will be written.
+
+    Args:
+        place: its place in its batch.
+
+    Raises:
+        ValueError: it is not a fresh one, or a text of it cannot be encoded.
+    """
+    check_fresh(job)
+    values = (float(job.created), int(job.rerun), once, unique, place)
+    return Entry(
+        task=job.task,
+        owner=job.owner,
+        values=values,
+        arguments=job.arguments,
+        secrets=job.secrets,
+        sum=checksum((job.task, job.owner, *values, job.arguments)),
+    )
+
+
+def course(job: Job) -> Course:
+    """What has become of a job, as it will be written.
+
+    Raises:
+        ValueError: a text of it cannot be encoded.
+    """
+    progress = job.progress
+    values = (
+        STATE_CODES[job.state],
+        STATUS_CODES[job.status],
+        job.attempt,
+        _real(job.started),
+        _real(job.ended),
+        _real(progress.fraction),
+        progress.message,
+        job.exit,
+    )
+    sum_ = numbered(checksum((*values, job.result)), job.id)
+    return Course(job.id, job.state is State.ENDED, values, job.result, sum_)
+
+
+FRESH = (STATE_CODES[State.QUEUED], STATUS_CODES[Status.INITIALIZED], 1, *[None] * 5)
+"""The course of a job that was just entered."""
+FRESH_SUM = checksum((*FRESH, None))
+
+
+def is_whole(row: tuple[Any, ...], names: dict[int, str]) -> bool:
+    """Whether what stands in a row of `COLUMNS` is what was written."""
+    request = (names.get(row[1]), names.get(row[2]), *row[3:8], row[18])
+    sums: tuple[int, int] = row[8], row[17]
+    return sums == (
+        numbered(checksum(request), row[0]),
+        numbered(checksum((*row[9:17], row[19])), row[0]),
+    )
+
+
+def unpack(row: tuple[Any, ...], names: dict[int, str], secrets: bytes | None) -> Job:
+    """The job of a row of `COLUMNS`."""
+    fraction, message = row[14], row[15]
+    return Job(
+        id=row[0],
+        task=names[row[1]],
+        owner=names[row[2]],
+        created=row[3],
+        rerun=bool(row[4]),
+        state=STATES[row[9]],
+        status=STATUSES[row[10]],
+        attempt=row[11],
+        started=row[12],
+        ended=row[13],
+        progress=NOTHING if fraction is message is None else Progress(fraction, message),
+        exit=row[16],
+        arguments=row[18],
+        result=row[19],
+        secrets=secrets,
+    )
+
+
+def pad(secrets: bytes) -> bytes:
+    """A secret as it is stored: all of it beyond what its row's page holds."""
+    pages = -(-(PADDING - _LOCAL + len(secrets) + 4) // _OVERFLOW)
+    # Only at this length, give or take the row's few bytes of header, is `_LOCAL` what is kept.
+    whole = _LOCAL + 1 + pages * _OVERFLOW
+    stored = bytes(PADDING) + len(secrets).to_bytes(4) + secrets
+    return stored.ljust(whole, b"\0")
+
+
+def unpad(stored: bytes) -> bytes:
+    """The secret of what is stored."""
+    start = PADDING + 4
+    return stored[start : start + int.from_bytes(stored[PADDING:start])]
+
+
+def _real(value: float | None) -> float | None:
+    return None if value is None else float(value)

@@ -1,0 +1,62 @@
+-- The tables of the store, version 1. How a version becomes the next: migrations.py.
+--
+-- What is asked for stands in a job's first columns and never changes; `request_sum` is its
+-- checksum. What becomes of it stands in the others, under `course_sum`. SQLite itself would not
+-- notice a flipped bit in a value. The two that may be large come last, so that reading the others
+-- does not read them.
+
+-- One row, written with every transaction.
+CREATE TABLE meta (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    identity TEXT NOT NULL,      -- of this database, in every copy of it and in nothing else
+    commits INTEGER NOT NULL,    -- how many transactions there were
+    next INTEGER NOT NULL,       -- the number of the next job: never used before
+    instance TEXT,               -- the runner whose events are being applied
+    applied INTEGER NOT NULL,    -- the number of the last of them
+    sum INTEGER NOT NULL
+);
+
+-- Names of tasks and owners, once each: rows and indexes hold small numbers.
+CREATE TABLE names (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    sum INTEGER NOT NULL
+);
+
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY,
+    task INTEGER NOT NULL,
+    owner INTEGER NOT NULL,
+    created REAL NOT NULL,
+    rerun INTEGER NOT NULL,
+    once_key TEXT,
+    unique_key TEXT,
+    place INTEGER NOT NULL,      -- in its batch, from 0: `id - place` is the batch's first job
+    request_sum INTEGER NOT NULL,
+    state INTEGER NOT NULL,      -- rows.py has the numbers of states and statuses
+    status INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    started REAL,
+    ended REAL,
+    fraction REAL,
+    message TEXT,
+    exit INTEGER,
+    course_sum INTEGER NOT NULL,
+    arguments BLOB NOT NULL,
+    result BLOB
+);
+
+-- An index has the id behind its columns. Those that wait, in their order, and those that were launched.
+CREATE INDEX jobs_open ON jobs (state) WHERE ended IS NULL;
+-- History, by the time of the end: what is pruned is at its beginning.
+CREATE INDEX jobs_ended ON jobs (ended) WHERE ended IS NOT NULL;
+CREATE UNIQUE INDEX jobs_once ON jobs (owner, once_key, place) WHERE once_key IS NOT NULL;
+CREATE UNIQUE INDEX jobs_unique ON jobs (owner, unique_key, place)
+    WHERE unique_key IS NOT NULL AND ended IS NULL;
+
+-- Only while their job has not ended. rows.py says why each value is padded.
+CREATE TABLE secrets (
+    job INTEGER PRIMARY KEY,
+    sum INTEGER NOT NULL,
+    value BLOB NOT NULL
+);
