@@ -201,8 +201,9 @@ class AptaskService(Service):
             os.environ,
             descriptors=max(before, SPARE_DESCRIPTORS + DESCRIPTORS_A_JOB * settings.slots),
         )
+        self._store = MemoryStore()
         self._scheduler = Scheduler(
-            store=MemoryStore(),
+            store=self._store,
             executor=self._executor,
             catalog=self._catalog,
             limits=settings.limits,
@@ -220,6 +221,9 @@ class AptaskService(Service):
             limits=settings.limits,
         )
         self._factory = RequestFactory(Dispatcher(context), settings.limits, self._reactor)
+        self._scheduler.restore().addErrback(
+            lambda failure: self._log.failure("the queue could not be restored", failure)
+        )
         for endpoint in settings.listen:
             self._ports.append(self._listen(endpoint))
         self._executor.start(self._scheduler)
@@ -359,7 +363,9 @@ class AptaskService(Service):
         late = self._reactor.callLater(
             self._settings.stop_deadline + LATE_SECONDS, self._ended, None, stopped
         )
-        gatherResults(parts).addErrback(self._failed).addCallback(self._ended, stopped)
+        ended = gatherResults(parts).addErrback(self._failed)
+        ended.addCallback(lambda _: self._store.close()).addErrback(self._failed)
+        ended.addCallback(self._ended, stopped)
         return stopped.addCallback(lambda _: late.cancel() if late.active() else None)
 
     def _signalled_again(self, *_: object) -> None:
