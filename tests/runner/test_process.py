@@ -11,6 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as the_reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ProcessProtocol
 
 from aptask.model.orders import Spawn
 from aptask.runner import process
@@ -171,12 +172,35 @@ async def test_a_program_leads_a_session_of_its_own() -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_spawn_shows_whether_the_system_makes_sessions() -> None:
+async def test_what_twisted_spawns_shows_whether_the_system_makes_sessions() -> None:
+    class Ends(ProcessProtocol):
+        def processEnded(self, reason: object) -> None:
+            over.callback(None)
+
+    over: Deferred[None] = Deferred()
+    sessions, plain = Sessions(), os.posix_spawnp
+    with sessions.made():
+        process = reactor.spawnProcess(Ends(), "/bin/sleep", ["sleep", "0.1"], env={})
+    # Where a new Twisted spawns in another way, programs go through `setsid` again: much slower.
+    assert sessions.works
+    assert os.getsid(process.pid) == process.pid
+    assert os.posix_spawnp is plain
+    await over
+
+
+def test_a_system_without_sessions_for_spawns_is_known_as_such(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def without(*arguments: object, **named: object) -> int:
+        if "setsid" in named:
+            raise NotImplementedError
+        return 4711
+
+    monkeypatch.setattr(os, "posix_spawnp", without)
     sessions = Sessions()
     with sessions.made():
-        os.waitpid(os.posix_spawnp("true", ["true"], {}), 0)
-    assert sessions.works
-    assert os.posix_spawnp.__name__ == "posix_spawnp"
+        assert os.posix_spawnp("true", ["true"], {}) == 4711
+    assert not sessions.works
 
 
 def test_a_folder_that_may_not_be_entered_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
