@@ -15,9 +15,7 @@ class AnyProgram(Program):
         dict[str, str], default={}, secret="values", help="what is added to its environment"
     )
     stdin = argument(str, default=None, help="text for its standard input")
-    progress = argument(
-        str, default="auto", help="how its output is read: a parser or a regular expression"
-    )
+    progress = argument(str, default="auto", help="how its output is read: the name of a parser")
     nice = argument(int, default=None, minimum=-20, maximum=19, help="its niceness")
     memory_limit = argument(
         int, default=None, minimum=1 << 20, help="bytes of memory that it may have"

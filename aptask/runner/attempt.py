@@ -22,6 +22,7 @@ from aptask.errors import AptaskError
 from aptask.model.description import Kind
 from aptask.model.job import Status
 from aptask.model.orders import NOTHING_RETURNED, Call, Ended, Progressed, Spawn, Start, Started
+from aptask.model.progress import clean
 from aptask.parsers import make_parser
 from aptask.runner import family
 from aptask.runner.children import Child, Employer
@@ -392,7 +393,7 @@ class Attempt:
         self._reading.close()
         order, time = self.order, self._host.now()
         progress = self._reading.progress
-        told = progress.message if message is None else message
+        told = progress.message if message is None else clean(message)
         self._host.ended(
             self,
             lambda number: Ended(

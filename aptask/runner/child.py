@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -39,6 +40,8 @@ RETIRES_AT_KIB = 256 * 1024
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 """Strict: what is no JSON value is an error, not something like it."""
+
+_LONG_INTEGER = re.compile(rb"\d{19}")
 
 _decode_values = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -118,8 +121,7 @@ class _Child:
             answer = Answer(well=code == 0, message=None if code == 0 else f"exited with {code}")
         except BaseException as error:
             _print_traceback(error)
-            line = traceback.format_exception_only(error)[-1].strip()
-            answer = Answer(well=False, message=line)
+            answer = Answer(well=False, message=_last_line(error))
         self._end(reporter)
         answer.retire = self._asked or self._is_broken or self._is_used_up()
         return answer
@@ -174,6 +176,8 @@ def _answer(result: Any) -> Answer:
         return Answer(well=True)
     try:
         text = _ENCODER.encode(result).encode()
+        if _LONG_INTEGER.search(text):
+            _check_integers(result)
     except (TypeError, ValueError, RecursionError) as error:
         return Answer(well=False, message=f"what the task returned is no JSON value: {error}")
     if len(text) > RESULT_BYTES:
@@ -182,6 +186,27 @@ def _answer(result: Any) -> Answer:
             message=f"what the task returned is {len(text):,} bytes as JSON; at most 1 MiB is kept",
         )
     return Answer(well=True, result=NOTHING_RETURNED if text == b"null" else msgspec.Raw(text))
+
+
+def _check_integers(value: Any) -> None:
+    """Raise ValueError for an integer that the wire does not carry."""
+    if isinstance(value, dict):
+        for item in value.values():
+            _check_integers(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_integers(item)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError("an integer in it is beyond 64 bits")
+
+
+def _last_line(error: BaseException) -> str:
+    """What it is and the last line of what it says, which may be long."""
+    first, *others = traceback.format_exception_only(error)[-1].strip().splitlines() or [""]
+    if not others:
+        return first
+    kind, _, _ = first.partition(":")
+    return f"{kind}: {others[-1].strip()}"
 
 
 def _report(line: bytes) -> None:

@@ -81,6 +81,9 @@ def test_the_result_is_what_the_task_returns(runner: Any, tasks: Any) -> None:
         ),
         ("return lambda: 0", "what the task returned is no JSON value: "),
         ("return [float('nan')]", "what the task returned is no JSON value: "),
+        ("return [2**70]", "what the task returned is no JSON value: an integer in it is beyond"),
+        ("raise ValueError('first\\nlast \\x1b[31mline\\x07')", "ValueError: last [31mline"),
+        ("raise ValueError('x' * 5000)", "ValueError: xxx"),
         ("return {1, 2}", "what the task returned is no JSON value: "),
         ("return b'bytes'", "what the task returned is no JSON value: "),
         ("return '\\ud800'", "what the task returned is no JSON value: "),
@@ -96,6 +99,8 @@ def test_a_fault_costs_its_own_job_with_a_clear_message(
     ended = runner.run(tasks(f"def main():\n    {body}\n"))
     assert ended.status is Status.ERROR
     assert ended.message.startswith(message)
+    assert len(ended.message) <= 1000
+    assert ended.message.isprintable()
     assert runner.run(tasks("def main(): return 1")).status is Status.DONE
 
 
