@@ -174,6 +174,7 @@ class Attempt:
             self._end(Status.ERROR, error.message)
         else:
             host.programs.add(self._program.pid)
+            self._ending.family.pipe = self._program.pipe
             self._ending.led_by(self._program.pid)
             self._tell_start(self._program.pid)
 

@@ -28,6 +28,7 @@ class Family(Protocol):
     """See `aptask.runner.family.Family`."""
 
     leader: int
+    pipe: str
 
     def members(self) -> list[int]:
         """The pids of those who live."""

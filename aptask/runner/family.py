@@ -1,10 +1,10 @@
 """A job's family: its process and all that descend from it, found wherever they have gone.
 
-A member is found by any of four ties: it is the process itself, in the session that was made for
-it, a descendant of another member, or it carries the job's mark in its environment. Sessions and
-parents are lost by a double fork with `setsid`, marks by `env -i`; it takes all of them at once to
-get away. Pids are used again, so that a session counts only for those who carry no other job's
-mark.
+A member is found by any of five ties: it is the process itself, in the session that was made for
+it, a descendant of another member, it carries the job's mark in its environment, or it is an orphan
+that holds the pipe of the job's output. Sessions and parents are lost by a double fork with
+`setsid`, marks by `env -i`, the pipe by closing it; it takes all of them at once to get away. Pids
+are used again, so that a session counts only for those who carry no other job's mark.
 
 Linux only: it reads /proc, all of it, which takes milliseconds: for ends that are out of the
 ordinary. Processes of other accounts, which a job started through a set-uid program, can be seen
@@ -60,10 +60,12 @@ class Family:
     Args:
         marked: its mark.
         leader: the job's own process, whose session was made for it; 0 while it has none.
+        pipe: of the job's output, as `pipe_name` has it; empty while it has none of its own.
     """
 
-    def __init__(self, marked: str, leader: int = 0) -> None:
+    def __init__(self, marked: str, leader: int = 0, pipe: str = "") -> None:
         self.leader = leader
+        self.pipe = pipe
         self._marked = marked
 
     def members(self) -> list[int]:
@@ -81,8 +83,10 @@ class Family:
         marked = mark_of(process.pid)
         if marked == self._marked:
             return True
-        in_session = self.leader != 0 and self.leader in (process.pid, process.session)
-        return in_session and (marked is None or marked.endswith(_NURSERY))
+        if self.leader != 0 and self.leader in (process.pid, process.session):
+            return marked is None or marked.endswith(_NURSERY)
+        is_orphan = process.parent == os.getpid()
+        return marked is None and is_orphan and self.pipe != "" and holds(process.pid, self.pipe)
 
     def ask_to_end(self) -> None:
         """SIGTERM, and SIGCONT so that a suspended process hears it."""
@@ -177,6 +181,20 @@ def mark_of(pid: int) -> str | None:
         return None
     _, found, rest = environment.partition(f"\0{MARK}=".encode())
     return rest.partition(b"\0")[0].decode(errors="replace") if found else None
+
+
+def pipe_name(descriptor: int) -> str:
+    """How /proc names the pipe that a descriptor of this process is an end of."""
+    return f"pipe:[{os.fstat(descriptor).st_ino}]"
+
+
+def holds(pid: int, name: str) -> bool:
+    """Whether a process has a pipe open."""
+    folder = f"/proc/{pid}/fd"
+    try:
+        return any(os.readlink(f"{folder}/{number}") == name for number in os.listdir(folder))
+    except OSError:  # it has ended, or is not ours
+        return False
 
 
 def _living() -> dict[int, Process]:

@@ -30,6 +30,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 
 from aptask.model.orders import Spawn
+from aptask.runner import family
 from aptask.runner.pipe import Pipe
 from aptask.runner.sessions import Sessions
 
@@ -65,6 +66,7 @@ class Program(ProcessProtocol):
 
     Attributes:
         pid: its process, which leads a session.
+        pipe: the name of the pipe that it writes to.
 
     Raises:
         CannotSpawn: nothing was started.
@@ -101,6 +103,7 @@ class Program(ProcessProtocol):
         except CannotSpawn:
             self.close()
             raise
+        self.pipe = family.pipe_name(self._pipes[0].fileno())
         for pipe in self._pipes:
             pipe.close_writing_end()
         self._is_spawned = True

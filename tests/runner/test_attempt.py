@@ -47,6 +47,7 @@ class FakeProgram:
     """A program that does what a test says."""
 
     pid = 100
+    pipe = "pipe:[1]"
 
     def __init__(
         self, reactor: Any, plan: Spawn, environment: Any, folder: str, **calls: Any

@@ -53,6 +53,8 @@ class FakeProgram:
     running: list[Any] = []
     faults = False
 
+    pipe = "pipe:[1]"
+
     def __init__(self, *_: object, **calls: Any) -> None:
         self.reported: Callable[[bytes], None] = calls["reported"]
         self.exited: Callable[[int | None], None] = calls["exited"]

@@ -70,6 +70,39 @@ def test_the_whole_family_ends(runner: Any, script: str) -> None:
     assert not runner.members(job, pid)
 
 
+def orphans_named(name: str) -> list[int]:
+    """The living processes whose command line holds a word."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            process = family.look_up(int(entry.name))
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if process is not None and process.is_alive and name.encode() in words:
+                found.append(process.pid)
+    return found
+
+
+@pytest.mark.parametrize("last", ["exec sleep 1000", "true"])
+def test_one_that_shed_mark_session_and_parent_ends_with_its_job_while_others_run(
+    runner: Any, last: str
+) -> None:
+    other, _ = begin(runner, "(env -i setsid sleep 2718.1 &) ; echo ready; exec sleep 1000")
+    job = runner.start(
+        Spawn(["sh", "-c", f"(env -i setsid sleep 2718.2 &) ; sleep 0.2; echo ready; {last}"])
+    )
+    runner.wait_for_output(job, "ready")
+    runner.stop(job, LONG)
+    runner.ended(job)
+    assert not orphans_named("2718.2")
+    assert len(orphans_named("2718.1")) == 1
+    runner.stop(other, LONG)
+    runner.ended(other)
+    assert not orphans_named("2718.1")
+
+
 def test_a_suspended_program_hears_that_it_is_asked(runner: Any) -> None:
     job, _ = begin(runner, "trap 'echo heard; exit 0' TERM; echo ready; kill -STOP $$; sleep 9")
     runner.stop(job, LONG)
