@@ -69,8 +69,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         config: the configuration file, if there is one; absolute.
         data: the data folder; absolute, and maybe not made yet.
-        listen: every endpoint to listen on, `local_endpoint` last.
-        local_endpoint: the data folder's own socket.
+        listen: every endpoint to listen on, the data folder's own socket last.
         task_folders: private task files; absolute.
         slots: how many jobs run at once.
         log: how it is written.
@@ -86,7 +85,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     config: Path | None
     data: Path
     listen: tuple[Endpoint, ...]
-    local_endpoint: Endpoint
     task_folders: tuple[Path, ...]
     slots: int
     log: Literal["text", "json"]
@@ -170,7 +168,7 @@ def load(options: Mapping[str, Any], environment: Mapping[str, str]) -> Settings
     keys = _keys(reader, file)
     limits = reader.struct(Limits, "limits", file.limits)
     tasks = dict(reader.tables("tasks", file.tasks))
-    listen, local = _listen(options, file, data, reader)
+    listen = _listen(options, file, data, reader)
     warnings = [
         f"the endpoint `{endpoint.description}` listens beyond loopback without TLS: keys, and all"
         " that tasks are given, can be read on the way"
@@ -188,7 +186,6 @@ def load(options: Mapping[str, Any], environment: Mapping[str, str]) -> Settings
         config=Path(config).absolute() if config else None,
         data=data,
         listen=listen,
-        local_endpoint=local,
         task_folders=folders,
         slots=slots,
         log=file.log,
@@ -280,8 +277,8 @@ def _check_web(options: Mapping[str, Any], reader: _Reader, file: _File) -> None
 
 def _listen(
     options: Mapping[str, Any], file: _File, data: Path, reader: _Reader
-) -> tuple[tuple[Endpoint, ...], Endpoint]:
-    """Every endpoint, and among them the data folder's own."""
+) -> tuple[Endpoint, ...]:
+    """Every endpoint, the data folder's own last."""
     given = options.get("listen")
     if given:
         source, descriptions = "--listen", given
@@ -310,7 +307,7 @@ def _listen(
             local = endpoint
         else:
             found[endpoint.description] = endpoint
-    return (*found.values(), local), local
+    return (*found.values(), local)
 
 
 def _keys(reader: _Reader, file: _File) -> tuple[Key, ...]:

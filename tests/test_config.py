@@ -72,7 +72,6 @@ LOCAL = "unix:/d/aptask.sock:mode=600:lockfile=0"
 def test_without_anything_it_is_reached_on_loopback_and_on_its_own_socket_alone() -> None:
     found = settings_of()
     assert descriptions(found) == ["tcp:2142:interface=127.0.0.1", LOCAL]
-    assert found.local_endpoint == found.listen[-1]
     assert {endpoint.reach for endpoint in found.listen} == {Reach.LOCAL}
     assert found.slots == len(os.sched_getaffinity(0))
     assert found.limits == Limits()
@@ -114,9 +113,8 @@ def test_the_whole_file_is_taken(folder: Path) -> None:
         listen=(
             Endpoint("tcp:1:interface=127.0.0.1", Reach.LOCAL),
             Endpoint("ssl:2:privateKey=server.pem", Reach.ENCRYPTED),
-            found.local_endpoint,
+            check_endpoint(f"unix:{folder}/data/aptask.sock:mode=600:lockfile=0"),
         ),
-        local_endpoint=check_endpoint(f"unix:{folder}/data/aptask.sock:mode=600:lockfile=0"),
         task_folders=(folder / "tasks",),
         slots=4,
         log="json",
@@ -205,13 +203,12 @@ def test_listening_nowhere_else_leaves_its_own_socket() -> None:
 def test_its_own_socket_can_be_named_to_give_it_another_mode() -> None:
     found = settings_of(listen=["unix:/d/aptask.sock:mode=660"])
     assert descriptions(found) == ["unix:/d/aptask.sock:mode=660"]
-    assert found.local_endpoint == found.listen[0]
 
 
 def test_the_path_of_its_own_socket_is_quoted(folder: Path) -> None:
     found = settings_of(data="a=b:c\\d")
     reactor = MemoryReactor()
-    serverFromString(reactor, found.local_endpoint.description).listen(None)
+    serverFromString(reactor, found.listen[-1].description).listen(None)
     assert reactor.unixServers[0][0] == str(folder / "a=b:c\\d" / "aptask.sock")
 
 
@@ -345,7 +342,7 @@ def test_an_inherited_socket_is_judged_by_its_address(address: Any, local: bool)
     found = settings_of(listen=[inherited])
     insecure = settings_of("insecure = true", listen=[inherited])
     judge(insecure, insecure.listen[0], address)
-    judge(found, found.local_endpoint, address)
+    judge(found, found.listen[-1], address)
     if local:
         judge(found, found.listen[0], address)
     else:
@@ -543,7 +540,7 @@ def test_a_too_long_data_folder_of_the_environment_names_the_variable() -> None:
 
 
 def test_the_longest_data_folder_is_taken() -> None:
-    assert settings_of(data="/" + "d" * 94).local_endpoint.path == f"/{'d' * 94}/aptask.sock"
+    assert settings_of(data="/" + "d" * 94).listen[-1].path == f"/{'d' * 94}/aptask.sock"
 
 
 def test_all_mistakes_are_told_at_once() -> None:

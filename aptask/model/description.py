@@ -8,7 +8,6 @@ task's author must be asked, `target` says whom a child process of the runner ha
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 
@@ -100,7 +99,3 @@ class Failure(msgspec.Struct, frozen=True):
 
     plugin: str
     error: str
-
-
-Value = Any
-"""A JSON value: None, bool, int, float, str, list, or dict with text as keys."""
