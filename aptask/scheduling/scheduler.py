@@ -157,7 +157,6 @@ class Scheduler:
         listed = running[offset : offset + limit]
         waiting = line.slice(max(0, offset - len(running)), limit - len(listed))
         absent = [number for number in waiting if number not in self._jobs]
-        fetched = self._store.get_many(absent) if absent else succeed([])
 
         def fill(jobs: list[Job]) -> tuple[list[tuple[Job, int]], int]:
             known = {job.id: job for job in jobs}
@@ -167,7 +166,7 @@ class Scheduler:
                     listed.append((job, self.position(job)))
             return listed, total
 
-        return fetched.addCallback(fill)
+        return self._store.get_many(absent).addCallback(fill) if absent else succeed(fill([]))
 
     def position(self, job: Job) -> int:
         """A job's place among those that wait; 1 is next, 0 where it does not wait."""

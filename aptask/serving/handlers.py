@@ -105,8 +105,12 @@ def active(context: Context, identity: Identity, request: messages.Active, peer:
         raise Unauthorized("field `owner`: another's tasks are shown to admins only")
     if owner == EVERYONE and identity.is_admin:
         owner = None
-    found = context.scheduler.active(owner, request.limit, request.offset)
-    return found.addCallback(lambda found: _list(context.clock, identity, *found))
+
+    def found(listed: tuple[list[tuple[Job, int]], int]) -> Answer:
+        return _list(context.clock, identity, *listed)
+
+    active = context.scheduler.active(owner, request.limit, request.offset)
+    return active.addCallback(found)
 
 
 def show(context: Context, identity: Identity, request: messages.Show, peer: str) -> Answer:
