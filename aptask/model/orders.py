@@ -7,8 +7,10 @@ Both are JSON lines of plain data over a Unix socket. Rules of the link:
   comes back asks for those it missed with `Hello.after`; `Forget` says up to which number they are
   safe. Progress is not kept: only the newest of a job is ever on its way.
 - An order that a runner has had already is answered with what became of it.
-- Unknown fields are ignored, so that either side may be the newer one; `Ended` and `Stop` never
-  change.
+- A runner that loses its daemon goes on: the next daemon of the data folder adopts it.
+- Unknown fields are ignored, so that either side may be the newer one. A daemon gives orders to
+  runners of the versions from `OLDEST_VERSION` on; any other it leaves to finish its jobs, with
+  `Hello`, `Welcome`, `Stop`, `Ended` and `Forget`, which never change.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ import msgspec
 from aptask.model.description import Target
 from aptask.model.job import Status
 
-LINK_VERSION = 1
+LINK_VERSION = 2
+OLDEST_VERSION = 1
+"""The oldest version of the link with which a runner is still given new jobs."""
 
 RUNNER_SOCKET = "runner.sock"
 """The name of the runner's socket in the data folder."""
@@ -79,11 +83,14 @@ class Hello(msgspec.Struct, tag="hello", tag_field="order", frozen=True):
         version: `LINK_VERSION`.
         instance: the runner's instance whose events it has had, or None.
         after: the number of the last event of that instance that it has applied.
+        orphan_timeout: seconds for which the runner goes on with its jobs after it has lost this
+            daemon, unless another one comes.
     """
 
     version: int
     instance: str | None = None
     after: int = 0
+    orphan_timeout: float = 3600.0
 
 
 class Start(msgspec.Struct, tag="start", tag_field="order"):
@@ -105,7 +112,10 @@ class Start(msgspec.Struct, tag="start", tag_field="order"):
 
 
 class Stop(msgspec.Struct, tag="stop", tag_field="order", frozen=True):
-    """Ask an attempt to end, and kill it after `grace` seconds. A further one may shorten that."""
+    """Ask an attempt to end, and kill it after `grace` seconds. A further one may shorten that.
+
+    One that the runner has never had is answered with its end: it was stopped before it began.
+    """
 
     job: int
     attempt: int
