@@ -21,7 +21,6 @@ from aptask.errors import AptaskError
 from aptask.model.job import Added, Counts, Job, State, Waiting
 from aptask.storage.rows import (
     COLUMNS,
-    FRESH_SUM,
     STATE_CODES,
     Course,
     Entry,
@@ -40,10 +39,10 @@ _ROWS_AT_ONCE = (250, 100, 50, 25, 10, 5, 2, 1)
 """How many rows one statement enters: few sizes, each of which is prepared once."""
 _PAGES_GIVEN_BACK = 1024
 
-_ROW = f"(?,?,?,?,?,?,?,?,?,{QUEUED},0,1,?,?)"
+_ROW = "(?,?,?,?,?,?,?,?,?,?,?,?,1,?,?)"
 _ENTER = (
     "INSERT INTO jobs (id, task, owner, created, rerun, once_key, unique_key, place, request_sum,"
-    " state, status, attempt, course_sum, arguments) VALUES "
+    " state, status, started, attempt, course_sum, arguments) VALUES "
 )
 _COURSE = (
     "UPDATE jobs SET state=?, status=?, attempt=?, started=?, ended=?, fraction=?, message=?,"
@@ -118,12 +117,13 @@ class Book:
     def enter(self, entries: Sequence[Entry]) -> list[Added]:
         """Enter new jobs, whatever their keys: one statement for many."""
         number = self.totals.next
-        rows: list[list[Any]] = []
+        rows: list[tuple[Any, ...]] = []
         for place, entry in enumerate(entries, number):
             task = self._numbers.get(entry.task) or self._name(entry.task)
             owner = self._numbers.get(entry.owner) or self._name(entry.owner)
-            sums = numbered(entry.sum, place), numbered(FRESH_SUM, place)
-            rows.append([place, task, owner, *entry.values, *sums, entry.arguments])
+            sum_, course_sum = numbered(entry.sum, place), numbered(entry.course_sum, place)
+            asked = place, task, owner, *entry.values, sum_
+            rows.append((*asked, *entry.course, course_sum, entry.arguments))
             if entry.secrets is not None:
                 self._keep_secret(place, pad(entry.secrets))
         done = 0
@@ -139,7 +139,11 @@ class Book:
         self, entries: Sequence[Entry], once: str | None, unique: str | None
     ) -> list[Added]:
         """Enter new jobs of one owner, unless there are some with one of their keys."""
-        owner = self._numbers.get(entries[0].owner, 0)
+        return self.existing(entries[0].owner, once, unique) or self.enter(entries)
+
+    def existing(self, owner: str, once: str | None, unique: str | None) -> list[Added]:
+        """All jobs that were entered together with one of these keys, or none."""
+        number = self._numbers.get(owner, 0)
         for condition, key in (
             ("once_key=?", once),
             ("unique_key=? AND ended IS NULL", unique),
@@ -147,11 +151,11 @@ class Book:
             if key is not None:
                 found = self._execute(
                     f"SELECT id - place FROM jobs WHERE owner=? AND {condition} LIMIT 1",
-                    (owner, key),
+                    (number, key),
                 ).fetchone()
                 if found is not None:
                     return self._batch(found[0])
-        return self.enter(entries)
+        return []
 
     def update(self, course: Course) -> None:
         """Enter what has become of a job, unless it has ended before."""

@@ -60,6 +60,10 @@ class MemoryStore:
             rows.check_fresh(job)
         return succeed(self._enter(jobs, once, unique) if jobs else [])
 
+    def existing(self, owner: str, once: str | None, unique: str | None) -> Deferred[list[Added]]:
+        """What has one of these keys; see `IStore`."""
+        return succeed([Added(number, existing=True) for number in self._same(owner, once, unique)])
+
     def update(self, job: Job, *, applied: tuple[str, int] | None = None) -> Deferred[None]:
         """Enter what has become of a job; see `IStore`."""
         if applied is not None:
@@ -126,11 +130,7 @@ class MemoryStore:
 
     def _enter(self, jobs: Sequence[Job], once: str | None, unique: str | None) -> list[Added]:
         owner = jobs[0].owner
-        same = [] if once is None else self._once.get((owner, once), [])
-        if not same and unique is not None:
-            same = self._unique.get((owner, unique), [])
-            if all(number in self._ended for number in same):
-                same = []
+        same = self._same(owner, once, unique)
         if same:
             return [Added(number, existing=True) for number in same]
         numbers = [self._enter_one(job) for job in jobs]
@@ -146,11 +146,19 @@ class MemoryStore:
             self._keys.update(dict.fromkeys(numbers, keys))
         return [Added(number) for number in numbers]
 
+    def _same(self, owner: str, once: str | None, unique: str | None) -> list[int]:
+        same = [] if once is None else self._once.get((owner, once), [])
+        if not same and unique is not None:
+            same = self._unique.get((owner, unique), [])
+            if all(number in self._ended for number in same):
+                return []
+        return same
+
     def _enter_one(self, job: Job) -> int:
         self._last += 1
         entered = copy(job)
         entered.id = self._last
-        self._queued[self._last] = entered
+        self._book_of(job.state)[self._last] = entered
         return self._last
 
     def _forget_key(self, keys: _Keys, key: _Key | None, number: int) -> None:

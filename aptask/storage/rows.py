@@ -57,6 +57,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         values: created, rerun, once_key, unique_key, place.
         sum: the checksum of what is asked for, but for the number.
+        course: state, status, started.
+        course_sum: the checksum of its course, but for the number.
     """
 
     task: str
@@ -65,6 +67,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     arguments: bytes
     secrets: bytes | None
     sum: int
+    course: tuple[Any, ...]
+    course_sum: int
 
 
 class Course(msgspec.Struct, frozen=True, gc=False):
@@ -92,9 +96,11 @@ def numbered(sum_: int, number: int) -> int:
 
 
 def check_fresh(job: Job) -> None:
-    """Raise ValueError for a job that is not new."""
-    if job.state is not State.QUEUED or job.attempt != 1 or job.started is not None:
-        raise ValueError("only a job that is queued for the first time can be entered")
+    """Raise ValueError for a job that is not new: queued, or launched at once."""
+    is_launched = job.state is State.ACTIVE and job.started is not None
+    is_queued = job.state is State.QUEUED and job.started is None
+    if not (is_launched or is_queued) or job.attempt != 1 or job.progress is not NOTHING:
+        raise ValueError("only a job that is queued or launched for the first time can be entered")
 
 
 def entry(job: Job, once: str | None, unique: str | None, place: int = 0) -> Entry:
@@ -108,6 +114,11 @@ def entry(job: Job, once: str | None, unique: str | None, place: int = 0) -> Ent
     """
     check_fresh(job)
     values = (float(job.created), int(job.rerun), once, unique, place)
+    begun: tuple[Any, ...] = FRESH
+    begun_sum = FRESH_SUM
+    if job.started is not None:
+        begun = *_LAUNCHED, float(job.started)
+        begun_sum = checksum((*_LAUNCHED, 1, begun[2], *[None] * 5))
     return Entry(
         task=job.task,
         owner=job.owner,
@@ -115,6 +126,8 @@ def entry(job: Job, once: str | None, unique: str | None, place: int = 0) -> Ent
         arguments=job.arguments,
         secrets=job.secrets,
         sum=checksum((job.task, job.owner, *values, job.arguments)),
+        course=begun,
+        course_sum=begun_sum,
     )
 
 
@@ -139,9 +152,10 @@ def course(job: Job) -> Course:
     return Course(job.id, job.state is State.ENDED, values, job.result, sum_)
 
 
-FRESH = (STATE_CODES[State.QUEUED], STATUS_CODES[Status.INITIALIZED], 1, *[None] * 5)
-"""The course of a job that was just entered."""
-FRESH_SUM = checksum((*FRESH, None))
+FRESH = (STATE_CODES[State.QUEUED], STATUS_CODES[Status.INITIALIZED], None)
+"""State, status and start of a job that was just queued."""
+FRESH_SUM = checksum((*FRESH[:2], 1, *[None] * 6))
+_LAUNCHED = (STATE_CODES[State.ACTIVE], STATUS_CODES[Status.RUNNING])
 
 
 def is_whole(row: tuple[Any, ...], names: dict[int, str]) -> bool:

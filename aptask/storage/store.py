@@ -90,6 +90,10 @@ class SQLiteStore:
             return succeed([])
         return self._write(lambda book: book.enter_keyed(entries, once, unique))
 
+    def existing(self, owner: str, once: str | None, unique: str | None) -> Deferred[list[Added]]:
+        """What has one of these keys; see `IStore`."""
+        return self._read(lambda book: book.existing(owner, once, unique))
+
     def update(self, job: Job, *, applied: tuple[str, int] | None = None) -> Deferred[None]:
         """Enter what has become of a job; see `IStore`."""
         course = rows.course(job)
