@@ -39,6 +39,8 @@ class Change(StrEnum):
     """What can happen to a job."""
 
     LAUNCH = "launch"
+    RETURN = "return"
+    REPEAT = "repeat"
     STOP = "stop"
     FINISH = "finish"
 
@@ -47,12 +49,18 @@ TRANSITIONS: dict[tuple[State, Change], tuple[State, Status | None]] = {
     (State.QUEUED, Change.LAUNCH): (State.ACTIVE, Status.RUNNING),
     (State.QUEUED, Change.STOP): (State.ENDED, Status.STOPPED),
     (State.QUEUED, Change.FINISH): (State.ENDED, None),
+    (State.ACTIVE, Change.RETURN): (State.QUEUED, Status.INITIALIZED),
+    (State.ACTIVE, Change.REPEAT): (State.QUEUED, Status.INITIALIZED),
     (State.ACTIVE, Change.STOP): (State.STOPPING, Status.RUNNING),
     (State.ACTIVE, Change.FINISH): (State.ENDED, None),
     (State.STOPPING, Change.STOP): (State.STOPPING, Status.RUNNING),
     (State.STOPPING, Change.FINISH): (State.ENDED, None),
 }
-"""What each change makes of each state. Where the status is None, it is the outcome's."""
+"""What each change makes of each state. Where the status is None, it is the outcome's.
+
+A job that was launched is returned where its attempt has not begun; one that is repeated waits for
+its next attempt.
+"""
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -146,7 +154,7 @@ def change(job: Job, what: Change, now: float, outcome: Outcome | None = None) -
         job: is changed in place.
         what: the change.
         now: seconds since the epoch.
-        outcome: how it ended, with `Change.FINISH`.
+        outcome: how it ended, with `Change.FINISH`; with `Change.REPEAT`, how its last attempt did.
 
     Raises:
         Conflict: the job's state does not allow it; the job is as it was.
@@ -164,6 +172,11 @@ def change(job: Job, what: Change, now: float, outcome: Outcome | None = None) -
     job.status = status
     if what is Change.LAUNCH:
         job.started = now
+        job.progress = NOTHING
+    elif what in (Change.RETURN, Change.REPEAT):
+        job.attempt += what is Change.REPEAT
+        job.started = None
+        job.progress = NOTHING if outcome is None else Progress(None, outcome.message)
     if state is State.ENDED:
         job.ended = now
         job.secrets = None

@@ -24,6 +24,7 @@ LISTED_BYTES = 4096
 Id = str | int | float
 Natural = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
+KeyText = Annotated[str, Meta(min_length=1, max_length=1000)]
 
 
 # Requests
@@ -68,7 +69,7 @@ class Index(Request, kw_only=True, tag_field="request", tag="index"):
 
 
 class Start(Request, kw_only=True, tag_field="request", tag="start"):
-    """Queue a task. The answer means that it is accepted."""
+    """Queue a task. The answer means that it is on disk."""
 
     example = {"name": "primes", "arguments": {"below": 100000}}
 
@@ -77,6 +78,23 @@ class Start(Request, kw_only=True, tag_field="request", tag="start"):
         list[Any] | dict[str, Any],
         Meta(description="its arguments, by position or by name"),
     ] = []
+    rerun: Annotated[
+        bool, Meta(description="where it would end as `interrupted`, queue it again instead")
+    ] = False
+    unique: Annotated[
+        KeyText | None,
+        Meta(
+            description="while a task of this owner with the same one has not ended, answer that"
+            " one's taskid"
+        ),
+    ] = None
+    once: Annotated[
+        KeyText | None,
+        Meta(
+            description="the same, also after it has ended: a client that lost the answer repeats"
+            " the request"
+        ),
+    ] = None
 
 
 class Stop(Request, kw_only=True, tag_field="request", tag="stop"):
@@ -212,6 +230,7 @@ class StartResponse(Response, kw_only=True):
 
     response: Literal["start"] = "start"
     taskid: str
+    existing: bool | UnsetType = UNSET
 
 
 class StopResponse(Response, kw_only=True):

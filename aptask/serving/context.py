@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from aptask.model.description import Description
-from aptask.model.job import Job
+from aptask.model.job import Added, Job
 from aptask.model.limits import Limits
 from aptask.serving.keyring import Keyring
 
@@ -34,9 +34,22 @@ class Scheduler(Protocol):
         """Who tells of changes of its jobs."""
 
     def submit(
-        self, owner: str, description: Description, arguments: bytes, secrets: bytes | None
-    ) -> Deferred[Job]:
+        self,
+        owner: str,
+        description: Description,
+        arguments: bytes,
+        secrets: bytes | None,
+        *,
+        once: str | None,
+        unique: str | None,
+        rerun: bool,
+    ) -> Deferred[Added]:
         """Accept a job; fires when it is safe. Raises LimitReached or Unavailable."""
+
+    def existing(
+        self, owner: str, once: str | None, unique: str | None, /
+    ) -> Deferred[list[Added]]:
+        """The jobs that one with these keys would be the same as."""
 
     def find(self, number: int, /) -> Deferred[Job | None]:
         """The job of that number, active or ended."""
@@ -90,6 +103,8 @@ class Context:
     Attributes:
         clock: seconds, and calls later.
         version: the daemon's.
+        opening: fires when the queue is there, while it is not: nothing is asked of the scheduler
+            before.
     """
 
     scheduler: Scheduler
@@ -99,3 +114,4 @@ class Context:
     clock: IReactorTime
     version: str
     limits: Limits
+    opening: Deferred[None] | None = None

@@ -31,7 +31,7 @@ from aptask.errors import (
 from aptask.model.messages import REQUESTS, ErrorResponse, Id, Request, Response
 from aptask.model.strict_json import NotStrict, decode_object
 from aptask.serving.context import Context
-from aptask.serving.handlers import HANDLERS
+from aptask.serving.handlers import HANDLERS, Answer, Handler
 from aptask.serving.keyring import Identity
 from aptask.serving.wording import NAME_LENGTH, explain, explain_name, list_requests
 
@@ -100,7 +100,11 @@ class Dispatcher:
                 identity = context.keyring.identify(request.key)
             else:
                 identity = self._known(request.key)  # type: ignore[assignment]
-            answer = HANDLERS[type(request)].function(context, identity, request, peer)
+            handler = HANDLERS[type(request)]
+            if context.opening is None or handler.early:
+                answer = handler.function(context, identity, request, peer)
+            else:
+                answer = self._when_open(context.opening, handler, identity, request, peer)
         except AptaskError as error:
             return self.refuse(error, request)
         except Exception:
@@ -154,6 +158,25 @@ class Dispatcher:
             return self._context.keyring.identify(key)
         except Unauthorized:
             return None
+
+    def _when_open(
+        self, opening: Deferred[None], handler: Handler, identity: Any, request: Request, peer: str
+    ) -> Answer:
+        """Carry out a request once the queue is open; the requests wait in their order."""
+        opened: Deferred[None] = Deferred()
+
+        def go_on(_: None) -> None:
+            if not opened.called:  # else its client has gone
+                opened.callback(None)
+
+        def give_up(_: Failure) -> None:
+            if not opened.called:
+                opened.errback(Unavailable("the daemon is shutting down"))
+
+        opening.addCallbacks(go_on, give_up)
+        return opened.addCallback(
+            lambda _: handler.function(self._context, identity, request, peer)
+        )
 
     def _done(self, response: Response, request: Request) -> Outcome:
         if request.id is not UNSET:

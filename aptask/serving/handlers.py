@@ -22,7 +22,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from aptask.errors import Unauthorized, Unavailable, UnknownTask, UnknownTaskid
 from aptask.model import arguments, messages
 from aptask.model.description import Description
-from aptask.model.job import Job, State
+from aptask.model.job import Added, Job, State
 from aptask.model.messages import Request, Response
 from aptask.serving.context import Context
 from aptask.serving.keyring import Identity
@@ -46,10 +46,12 @@ class Handler(NamedTuple):
         function: takes context, identity (None where the request needs no key and has no valid
             one), request, and peer for people.
         holds: whether requests behind it on the same connection wait for its answer.
+        early: whether it is carried out already while the queue is being opened.
     """
 
     function: Callable[[Context, Any, Any, str], Answer]
     holds: bool = False
+    early: bool = False
 
 
 def ping(context: Context, identity: Identity | None, request: messages.Ping, peer: str) -> Answer:
@@ -75,6 +77,18 @@ def index(context: Context, identity: Identity, request: messages.Index, peer: s
 
 def start(context: Context, identity: Identity, request: messages.Start, peer: str) -> Answer:
     """Check a task's name and arguments, and hand it to the scheduler."""
+    if request.once is request.unique is None:
+        return _submit(context, identity, request)
+
+    def looked_up(existing: list[Added]) -> Answer:
+        # It was accepted before, whatever would be said of it now.
+        return _started(existing[0]) if existing else _submit(context, identity, request)
+
+    found = context.scheduler.existing(identity.name, request.once, request.unique)
+    return found.addCallback(looked_up)
+
+
+def _submit(context: Context, identity: Identity, request: messages.Start) -> Answer:
     catalog = context.catalog
     description = catalog.get(request.name)
     if description is None or not identity.may_start(description):
@@ -84,9 +98,16 @@ def start(context: Context, identity: Identity, request: messages.Start, peer: s
         raise Unavailable(f"task `{description.name}` cannot run here: {why}")
     values = catalog.accept(description, request.arguments)
     shown, secrets = _split(description, values)
-    return context.scheduler.submit(identity.name, description, shown, secrets).addCallback(
-        _started
+    submitted = context.scheduler.submit(
+        identity.name,
+        description,
+        shown,
+        secrets,
+        once=request.once,
+        unique=request.unique,
+        rerun=request.rerun,
     )
+    return submitted.addCallback(_started)
 
 
 def stop(context: Context, identity: Identity, request: messages.Stop, peer: str) -> Answer:
@@ -188,9 +209,9 @@ def output(context: Context, identity: Identity, request: messages.Output, peer:
 
 
 HANDLERS: dict[type[Request], Handler] = {
-    messages.Ping: Handler(ping),
-    messages.Help: Handler(help_),
-    messages.Index: Handler(index),
+    messages.Ping: Handler(ping, early=True),
+    messages.Help: Handler(help_, early=True),
+    messages.Index: Handler(index, early=True),
     messages.Start: Handler(start),
     messages.Stop: Handler(stop),
     messages.Active: Handler(active),
@@ -259,8 +280,11 @@ def _split(description: Description, values: dict[str, Any]) -> tuple[bytes, byt
     return _encode(values), None
 
 
-def _started(job: Job) -> Response:
-    return messages.StartResponse(taskid=str(job.id))
+def _started(added: Added) -> Response:
+    response = messages.StartResponse(taskid=str(added.id))
+    if added.existing:
+        response.existing = True
+    return response
 
 
 def _stopping(job: Job) -> Response:
