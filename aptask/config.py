@@ -75,7 +75,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         log: how it is written.
         authentication: False: everyone who reaches an endpoint is an admin.
         insecure: whether endpoints beyond loopback may do without TLS.
+        keep_running: whether jobs go on when the daemon is told to stop.
         stop_deadline: seconds from being told to stop to having stopped.
+        orphan_timeout: seconds for which jobs go on without a daemon.
         keys: those of the configuration.
         limits: what clients and jobs may take.
         tasks: the tables `[tasks.NAME]` by name, as they stand in the file.
@@ -90,7 +92,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log: Literal["text", "json"]
     authentication: bool
     insecure: bool
+    keep_running: bool
     stop_deadline: float
+    orphan_timeout: float
     keys: tuple[Key, ...]
     limits: Limits
     tasks: dict[str, dict[str, Any]]
@@ -111,7 +115,9 @@ class _File(msgspec.Struct, kw_only=True):
     log: Literal["text", "json"] = "text"
     authentication: bool = True
     insecure: bool = False
+    keep_running: bool = False
     stop_deadline: PositiveSeconds = 20.0
+    orphan_timeout: PositiveSeconds = 3600.0
     web: Table = {}
     users: Table = {}
     admins: Table = {}
@@ -191,7 +197,9 @@ def load(options: Mapping[str, Any], environment: Mapping[str, str]) -> Settings
         log=file.log,
         authentication=file.authentication,
         insecure=file.insecure,
+        keep_running=file.keep_running,
         stop_deadline=file.stop_deadline,
+        orphan_timeout=file.orphan_timeout,
         keys=keys,
         limits=limits,
         tasks=tasks,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from zope.interface import Attribute, Interface
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from twisted.internet.defer import Deferred
 
@@ -68,6 +68,9 @@ class IStore(Interface):
                 jobs that it was given for and that are still in the book.
         """
 
+    def existing(owner: str, once: str | None, unique: str | None) -> Deferred[list[Added]]:
+        """What `add_all` with these keys would answer instead of entering something, or nothing."""
+
     def update(job: Job, *, applied: tuple[str, int] | None = None) -> Deferred[None]:
         """Enter what has become of a job; its secrets are forgotten once it has ended.
 
@@ -123,17 +126,39 @@ class IStore(Interface):
 class IListener(Interface):
     """Who hears of what an executor does."""
 
-    def happened(event: Started | Progressed | Ended) -> None:
-        """An event of an attempt."""
+    def joined(instance: str) -> Deferred[None]:
+        """A runner is there that has had no orders.
 
-    def lost(message: str) -> None:
-        """All attempts that were under way are gone, as the message for people says."""
+        Returns:
+            fires once the book knows that the events that come are this runner's.
+        """
 
-    def ready() -> None:
-        """Orders are taken, for the first time or again."""
+    def ready(held: Collection[tuple[int, int]]) -> None:
+        """Orders are taken, for the first time or again.
+
+        Args:
+            held: the job and the attempt of each that is under way there. Any other one that was
+                launched either has not begun, or its end is being told.
+        """
 
     def paused() -> None:
         """No orders are taken until `ready` is called again."""
+
+    def happened(
+        event: Started | Progressed | Ended, source: tuple[str, int] | None
+    ) -> Deferred[None] | None:
+        """An event of an attempt.
+
+        Args:
+            source: the runner's instance, and the event's number there.
+
+        Returns:
+            None, or what fires once the book has what the event has changed: the runner may forget
+            the event then.
+        """
+
+    def lost(message: str) -> None:
+        """All attempts that were under way are gone, as the message for people says."""
 
 
 class IExecutor(Interface):
@@ -145,8 +170,15 @@ class IExecutor(Interface):
 
     name = Attribute("Its name, as `stats` shows it.")
 
-    def start(listener: IListener) -> None:
-        """Begin; `listener.ready` is called when orders are taken."""
+    def start(listener: IListener, applied: tuple[str, int] | None) -> None:
+        """Begin; `listener.ready` is called when orders are taken.
+
+        What an earlier daemon left to run is adopted, and what happened meanwhile is told.
+
+        Args:
+            applied: a runner's instance, and the number of the last of its events that the book
+                has; None where there has been no runner.
+        """
 
     def order(order: Start | Stop) -> None:
         """Pass on an order. One that cannot be carried out ends as an event."""
@@ -156,4 +188,11 @@ class IExecutor(Interface):
 
         Returns:
             fires when nothing of it is left.
+        """
+
+    def leave() -> Deferred[None]:
+        """Leave all jobs to go on, for the next daemon to adopt.
+
+        Returns:
+            fires when what was ordered before has been passed on.
         """

@@ -10,6 +10,7 @@ a running daemon) stops the start. Either way it is one clear sentence, and exit
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
@@ -23,14 +24,13 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger, jsonFileLogObserver
 from twisted.python import usage
 from twisted.python.failure import Failure
 
 from aptask.config import LOCAL_OWNER, Settings, load
 from aptask.endpoints import Endpoint, check_address
-from aptask.errors import AptaskError, ConfigurationError
+from aptask.errors import AptaskError, ConfigurationError, Unavailable
 from aptask.execution.local import LocalExecutor
 from aptask.model.progress import clean
 from aptask.runner.output import Outputs
@@ -39,13 +39,17 @@ from aptask.serving.context import Context
 from aptask.serving.dispatch import Dispatcher
 from aptask.serving.keyring import Identity, Keyring, digest
 from aptask.serving.tcp import RequestFactory
+from aptask.storage.examine import look
 from aptask.storage.folder import local_key, lock, make_folder, private_files
-from aptask.storage.memory import MemoryStore
+from aptask.storage.store import DATABASE, SQLiteStore
 from aptask.system import (
+    Calls,
     calm_collector,
     notify_systemd,
     raise_descriptors,
     remove_dead_socket,
+    share_processor,
+    steady_clock,
 )
 from aptask.tasks.catalog import Catalog
 from aptask.tasks.configured import Configuration, read_tasks
@@ -55,7 +59,13 @@ from aptask.version import __version__
 LATE_SECONDS = 5.0
 """How long after `stop_deadline` the daemon ends, whatever has not."""
 OUTPUT_FOLDER = "output"
+OPEN_SECONDS = 0.2
+"""How long the start waits for the queue: what takes longer is waited for while clients come."""
+REMOVED_AT_ONCE = 1000
+"""How many outputs are held against the book at once."""
 PRUNE_SECONDS = 60.0
+PRUNE_AGAIN_SECONDS = 0.1
+"""The pause between two steps, while there is more to be pruned."""
 END_SECONDS = 3.0
 """What is left of `stop_deadline` when the last job has been killed, for everything else."""
 SPARE_DESCRIPTORS = 200
@@ -153,8 +163,9 @@ class AptaskService(Service):
         self._daemonised = daemonised
         self._logfile = logfile
         self._ports: list[IListeningPort] = []
-        self._pruning: LoopingCall | None = None
+        self._pruning: Any = None
         self._lock: Any = None
+        self._stopping = False
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application; with `log = "json"`, set what twistd logs with."""
@@ -173,6 +184,7 @@ class AptaskService(Service):
 
     def startService(self) -> None:
         """Build everything, and listen."""
+        steady_clock(self._reactor)
         try:
             self._start()
         except AptaskError as error:
@@ -193,15 +205,19 @@ class AptaskService(Service):
             self._log.warn("{warning}", warning=warning)
         folder = make_folder(settings.data)
         self._lock = lock(folder)
+        look(folder / DATABASE)
         before = raise_descriptors(settings.limits.connections + SPARE_DESCRIPTORS)
+        calls = Calls()
+        self._store = SQLiteStore(folder / DATABASE, calls)
+        opened = self._store.open()  # in its own thread, beside all that follows
         self._catalog = self._discover()
         self._executor = LocalExecutor(
             self._reactor,
             folder,
             os.environ,
             descriptors=max(before, SPARE_DESCRIPTORS + DESCRIPTORS_A_JOB * settings.slots),
+            orphan_timeout=settings.orphan_timeout,
         )
-        self._store = MemoryStore()
         self._scheduler = Scheduler(
             store=self._store,
             executor=self._executor,
@@ -210,42 +226,72 @@ class AptaskService(Service):
             slots=settings.slots,
             clock=time.time,
         )
-        outputs = self._outputs(folder / OUTPUT_FOLDER)
-        context = Context(
+        (folder / OUTPUT_FOLDER).mkdir(mode=0o700, exist_ok=True)
+        self._outputs = Outputs(folder / OUTPUT_FOLDER, settings.limits.output_bytes)
+        self._opening: Deferred[None] = Deferred()
+        self._context = Context(
             scheduler=self._scheduler,
             catalog=self._catalog,
             keyring=self._keyring(folder),
-            outputs=outputs,
+            outputs=self._outputs,
             clock=self._reactor,
             version=__version__,
             limits=settings.limits,
+            opening=self._opening,
         )
-        self._factory = RequestFactory(Dispatcher(context), settings.limits, self._reactor)
-        self._scheduler.restore().addErrback(
-            lambda failure: self._log.failure("the queue could not be restored", failure)
-        )
+        self._factory = RequestFactory(Dispatcher(self._context), settings.limits, self._reactor)
         for endpoint in settings.listen:
             self._ports.append(self._listen(endpoint))
-        self._executor.start(self._scheduler)
-        self._pruning = LoopingCall(self._prune, outputs)
-        self._pruning.clock = self._reactor
-        self._pruning.start(PRUNE_SECONDS, now=False)
+        restored = opened.addCallback(lambda _: self._scheduler.restore())
+        calls.wait_for(restored, OPEN_SECONDS)
+        calls.go_on(self._reactor)
+        failed = restored.result if restored.called else None
+        if isinstance(failed, Failure):
+            restored.addErrback(lambda _: None)
+            failed.raiseException()
         calm_collector()
+        share_processor()
         # Before the reactor runs, a signal would end this process without a word.
-        self._reactor.callWhenRunning(self._ready)
+        restored.addErrback(self._not_opened)
+        self._reactor.callWhenRunning(self._go_on, restored)
         signal.signal(signal.SIGHUP, self._hung_up)
 
     def _hung_up(self, *_: object) -> None:
         """SIGHUP: a terminal was closed, or somebody expects what is not built yet."""
         self._log.warn("SIGHUP is passed over: to read the configuration again, restart")
 
-    def _ready(self) -> None:
+    def _go_on(self, restored: Deferred[tuple[str, int] | None]) -> None:
+        restored.addCallback(self._ready).addErrback(self._failed)
+
+    def _ready(self, applied: tuple[str, int] | None) -> None:
+        """The queue is there."""
+        if self._stopping:
+            return
+        self._context.opening = None
+        self._opening.callback(None)
+        self._executor.start(self._scheduler, applied)
+        self._pruning = self._reactor.callLater(PRUNE_SECONDS, self._prune)
+        calm_collector()
+        Deferred.fromCoroutine(self._remove_unknown()).addErrback(self._not_pruned)
         notify_systemd("READY=1")
         self._log.info(
             "aptask {version} serves; stop it with Ctrl-C or `kill {pid}`",
             version=__version__,
             pid=os.getpid(),
         )
+
+    def _not_opened(self, failure: Failure) -> None:
+        """The queue turned out to be damaged when clients could already come."""
+        if self._stopping:
+            return
+        if failure.check(AptaskError):
+            self._log.critical("{message}", message=failure.value.message)  # type: ignore[union-attr]
+        else:
+            self._log.failure("the queue could not be restored", failure)
+        # twistd has nothing else to have its exit status from.
+        atexit.register(os._exit, 1)
+        self._reactor.stop()
+        self._stopping = True
 
     def _discover(self) -> Catalog:
         settings = self._settings
@@ -278,14 +324,6 @@ class AptaskService(Service):
                     name=name,
                 )
         return Catalog(found.descriptions, shutil.which, self._reactor.seconds, str(settings.data))
-
-    def _outputs(self, folder: Path) -> Outputs:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        outputs = Outputs(folder, self._settings.limits.output_bytes)
-        # The store is in memory: what lies here belongs to the numbers of an earlier daemon.
-        for job in outputs.jobs():
-            outputs.remove(job)
-        return outputs
 
     def _keyring(self, folder: Path) -> Keyring:
         keys = [
@@ -331,14 +369,34 @@ class AptaskService(Service):
         port: IListeningPort = result
         return port
 
-    def _prune(self, outputs: Outputs) -> None:
+    def _prune(self) -> None:
+        """Forget old history: a step now, and the next soon if there was something to forget."""
+
         def remove(jobs: Iterable[int]) -> None:
             for job in jobs:
-                outputs.remove(job)
+                self._outputs.remove(job)
+            pause = PRUNE_AGAIN_SECONDS if jobs else PRUNE_SECONDS
+            if not self._stopping:
+                self._pruning = self._reactor.callLater(pause, self._prune)
 
-        self._scheduler.prune().addCallback(remove).addErrback(
-            lambda failure: self._log.failure("old history could not be removed", failure)
-        )
+        def failed(failure: Failure) -> None:
+            self._not_pruned(failure)
+            remove(())
+
+        self._scheduler.prune().addCallbacks(remove, failed)
+
+    async def _remove_unknown(self) -> None:
+        """Remove outputs of jobs that are not in the book: a daemon may have died in between."""
+        kept = sorted(self._outputs.jobs())
+        for start in range(0, len(kept), REMOVED_AT_ONCE):
+            step = kept[start : start + REMOVED_AT_ONCE]
+            known = await self._store.get_many(step)
+            for number in set(step) - {job.id for job in known}:
+                self._outputs.remove(number)
+
+    def _not_pruned(self, failure: Failure) -> None:
+        if not self._stopping:
+            self._log.failure("old history could not be removed", failure)
 
     # The end
 
@@ -349,14 +407,16 @@ class AptaskService(Service):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled_again)
         self._log.info("stopping; a second signal ends all tasks at once")
-        if self._pruning is not None and self._pruning.running:
-            self._pruning.stop()
+        self._stopping = True
+        if self._pruning is not None and self._pruning.active():
+            self._pruning.cancel()
         self._scheduler.close()
-        grace = max(0.0, self._settings.stop_deadline - END_SECONDS)
+        if not self._opening.called:
+            self._opening.errback(Unavailable("the daemon is shutting down"))
         parts: list[Deferred[Any]] = [
             *(maybeDeferred(port.stopListening) for port in self._ports),
             self._factory.shut_down(),
-            self._executor.stop(grace),
+            self._end_jobs(),
         ]
         stopped: Deferred[None] = Deferred()
         # Whatever does not end in time must not hold up the end of this process.
@@ -368,11 +428,17 @@ class AptaskService(Service):
         ended.addCallback(self._ended, stopped)
         return stopped.addCallback(lambda _: late.cancel() if late.active() else None)
 
+    def _end_jobs(self) -> Deferred[None]:
+        if self._settings.keep_running:
+            return self._executor.leave()
+        return self._executor.stop(max(0.0, self._settings.stop_deadline - END_SECONDS))
+
     def _signalled_again(self, *_: object) -> None:
-        self._reactor.callFromThread(self._executor.stop, 0.0)
+        if not self._settings.keep_running:
+            self._reactor.callFromThread(self._executor.stop, 0.0)
 
     def _failed(self, failure: Failure) -> None:
-        self._log.failure("not all parts have stopped as they should", failure)
+        self._log.failure("not all parts have begun or stopped as they should", failure)
 
     def _ended(self, _: object, stopped: Deferred[None]) -> None:
         if self._lock is not None:

@@ -4,11 +4,54 @@ from __future__ import annotations
 
 import gc
 import os
+import queue
 import resource
 import socket
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+
+
+class Calls:
+    """Calls from other threads into the reactor's, already before the reactor runs.
+
+    What a daemon wants to know before it starts it waits for: `wait_for` makes the calls that come
+    meanwhile. From `go_on` on the reactor makes them.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[tuple[Callable[..., Any], tuple[Any, ...]]]
+        self._waiting = queue.SimpleQueue()
+        self._reactor: Any = None
+
+    def __call__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Have a function called in the reactor's thread."""
+        if self._reactor is None:
+            self._waiting.put((function, arguments))
+        else:
+            self._reactor.callFromThread(function, *arguments)
+
+    def wait_for(self, deferred: Deferred[Any], seconds: float) -> None:
+        """Wait until a Deferred has fired that other threads' calls will fire, or for so long."""
+        until = time.monotonic() + seconds
+        while not deferred.called or deferred.paused:
+            try:
+                function, arguments = self._waiting.get(timeout=max(0, until - time.monotonic()))
+            except queue.Empty:
+                return
+            function(*arguments)
+
+    def go_on(self, reactor: Any) -> None:
+        """Leave the calls to the reactor from now on."""
+        self._reactor = reactor
+        while not self._waiting.empty():
+            function, arguments = self._waiting.get()
+            reactor.callFromThread(function, *arguments)
 
 
 def raise_descriptors(wanted: int) -> int:
@@ -30,6 +73,16 @@ def calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+
+
+def steady_clock(reactor: Any) -> None:
+    """Have a reactor go by a clock that nobody sets: else a step back by a day is a day's pause."""
+    reactor.seconds = time.monotonic
+
+
+def share_processor() -> None:
+    """Let the thread that writes the store have its turn soon while the reactor is busy."""
+    sys.setswitchinterval(0.001)
 
 
 def notify_systemd(state: str) -> None:

@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 from twisted.logger import LogEvent, globalLogPublisher
 
+from aptask.runner import family
+
 START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 
@@ -46,19 +48,27 @@ class Daemon:
         self.folder = folder
         self.data = data or folder / "data"
         self.log = folder / "twistd.log"
-        arguments = ["--data", str(self.data)]
+        self._arguments = ["--data", str(self.data)]
+        self._environment = environment or {}
         if config is not None:
             (folder / "aptask.toml").write_text(config)
-            arguments += ["--config", str(folder / "aptask.toml")]
+            self._arguments += ["--config", str(folder / "aptask.toml")]
         if "--listen" not in options:
-            arguments += ["--listen", "tcp:0:interface=127.0.0.1"]
-            arguments += ["--listen", f"unix:{self.data}/aptask.sock"]
+            self._arguments += ["--listen", "tcp:0:interface=127.0.0.1"]
+            self._arguments += ["--listen", f"unix:{self.data}/aptask.sock"]
+        self._arguments += options
+        self.start()
+
+    def start(self) -> None:
+        """Start it: for the first time, or again on what is in its data folder."""
+        folder = self.folder
         with contextlib.ExitStack() as stack:
             ready = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
             ready.bind(str(folder / "ready"))
+            stack.callback((folder / "ready").unlink)
             ready.settimeout(0.2)
             self.process = subprocess.Popen(
-                [*twistd(), "-n", "--pidfile=", "aptask", *arguments, *options],
+                [*twistd(), "-n", "--pidfile=", "aptask", *self._arguments],
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=stack.enter_context(self.log.open("ab")),
@@ -66,14 +76,25 @@ class Daemon:
                 env={
                     **os.environ,
                     "NOTIFY_SOCKET": str(folder / "ready"),
-                    **(environment or {}),
+                    **self._environment,
                 },
             )
             self._wait_until_ready(ready)
-        (folder / "ready").unlink()
         self.admin_key = (self.data / "local.key").read_text().strip()
         found = re.findall(r"listening on 127\.0\.0\.1:(\d+)", self.log.read_text())
         self.port = int(found[-1]) if found else 0
+
+    def kill(self) -> None:
+        """End it without a word: its runner and the jobs go on."""
+        self.process.kill()
+        self.process.wait()
+
+    @property
+    def runner(self) -> int:
+        """The process of its runner, or of the last that it had; 0 if it never had one."""
+        with contextlib.suppress(OSError, ValueError):
+            return int((self.data / "runner.lock").read_text())
+        return 0
 
     def _wait_until_ready(self, ready: socket.socket) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -121,6 +142,8 @@ class Daemon:
         if self.process.poll() is None:
             self.process.send_signal(number)
         status = self.process.wait(STOP_SECONDS)
+        if self.runner and (family.mark_of(self.runner) or "").endswith("/runner/0"):
+            os.kill(self.runner, signal.SIGTERM)  # the daemon was killed, and has left it
         wait_until(lambda: not self.processes(), "all of its processes have ended")
         return status
 
@@ -183,7 +206,7 @@ def daemons() -> Iterator[Callable[..., Daemon]]:
         yield start
         with contextlib.ExitStack() as ending:
             for daemon in running:
-                ending.callback(daemon.stop)
+                ending.callback(daemon.stop)  # the last first: they may share a data folder
 
 
 @pytest.fixture(scope="module")

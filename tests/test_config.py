@@ -78,6 +78,7 @@ def test_without_anything_it_is_reached_on_loopback_and_on_its_own_socket_alone(
     assert found.authentication
     assert not found.insecure
     assert (found.log, found.stop_deadline) == ("text", 20.0)
+    assert (found.keep_running, found.orphan_timeout) == (False, 3600.0)
     assert (found.config, found.keys, found.tasks, found.warnings) == (None, (), {}, ())
 
 
@@ -92,7 +93,9 @@ def test_the_whole_file_is_taken(folder: Path) -> None:
         log = "json"
         authentication = true
         insecure = true
+        keep_running = true
         stop_deadline = 5
+        orphan_timeout = 60
         [web]
         listen = "off"
         [users.alice]
@@ -120,7 +123,9 @@ def test_the_whole_file_is_taken(folder: Path) -> None:
         log="json",
         authentication=True,
         insecure=True,
+        keep_running=True,
         stop_deadline=5.0,
+        orphan_timeout=60.0,
         keys=(
             Key("alice", "user", hashlib.sha256(b"userkey").digest(), ("copy", "primes")),
             Key("bob", "user", hashlib.sha256(b"another").digest()),

@@ -70,7 +70,7 @@ OTHERS: dict[str, set[str]] = {
     "serving": {"msgspec", "twisted", "zope.interface"},
     "endpoints": {"msgspec", "twisted"},
     "config": {"msgspec", "twisted"},
-    "system": {"twisted.logger"},
+    "system": {"twisted.internet.defer", "twisted.logger"},
     "service": {"twisted"},
     "client": {"msgspec"},
     "cli": {"msgspec", "rich"},

@@ -1,58 +1,55 @@
-"""The executor on this machine: starts a runner, links with it, and copes with losing it.
+"""The executor on this machine: finds or starts a runner, links with it, and copes with losing it.
 
 Rules:
 
-- One runner at a time. When it is lost, so are its jobs: the listener is told once all that it
-  said has been heard, which is at once; what they left alive is ended by its mark; and a new runner
-  is started. One that keeps dying is started again after a growing pause.
-- Each event counts once, and a fault in taking one in stays with it.
+- One runner at a time. One that an earlier daemon has left is adopted: its jobs go on, and what
+  became of them meanwhile is heard, each event once, in its order.
+- A runner is known to the book before it has an order. So one that the book does not know has done
+  nothing, and of one that the book knows, its spool tells what it could not.
+- When a runner is lost, so are its jobs: the listener is told once all that it said has been heard;
+  what they left alive is ended by its mark; and a new runner is started. One that keeps dying is
+  started again after a growing pause.
+- A runner that speaks another version of the link gets no new jobs: it ends those that it has.
 """
+
+# mypy: disallow-untyped-calls=False
+# (The endpoint has no types.)
 
 from __future__ import annotations
 
-import os
-import resource
 import secrets
-import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
-from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.protocol import Factory, ProcessProtocol, connectionDone
 from twisted.logger import Logger
-from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from aptask.execution import processes
+from aptask.execution.link import Link, LinkFactory
+from aptask.execution.processes import Found, Spawned
 from aptask.interfaces import IExecutor, IListener
 from aptask.model.orders import (
     LINK_VERSION,
-    READY_DESCRIPTOR,
+    OLDEST_VERSION,
     RUNNER_SOCKET,
     Ended,
-    Forget,
-    Hello,
-    Order,
     Progressed,
     Quit,
     Start,
     Started,
     Stop,
     Welcome,
-    decode_event,
-    encode,
 )
-from aptask.runner import family
+from aptask.runner import family, lock, spool
 
-LOG = "runner.log"
-"""The name of the runner's log in the data folder."""
 CLEAR_SECONDS = 0.02
 """How often it is seen whether what a runner left behind has ended."""
+SEEK_SECONDS = 0.05
+"""How often it is seen whether a runner that is there serves."""
 STEADY_SECONDS = 10.0
 """A runner that lived for so long was no failed start."""
 LONGEST_PAUSE = 10.0
@@ -68,76 +65,8 @@ START_SECONDS = 60.0
 END_SECONDS = 3.0
 """How much longer than its jobs' grace a runner may take to end."""
 
-
-class _Link(LineOnlyReceiver):
-    """The daemon's end of the link."""
-
-    delimiter = b"\n"
-    MAX_LENGTH = 1 << 31
-    _log = Logger()
-
-    def __init__(self, executor: LocalExecutor) -> None:
-        self._executor = executor
-        self._applied = 0
-        self._forgotten = 0
-
-    def connectionMade(self) -> None:
-        self.send(Hello(LINK_VERSION))
-
-    def send(self, order: Order) -> None:
-        self.transport.write(encode(order) + b"\n")  # type: ignore[union-attr]
-
-    def dataReceived(self, data: bytes) -> None:
-        LineOnlyReceiver.dataReceived(self, data)
-        if self._applied > self._forgotten:
-            self._forgotten = self._applied
-            self.send(Forget(self._applied))
-
-    def lineReceived(self, line: bytes) -> None:
-        try:
-            event = decode_event(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            self._log.failure("an event that cannot be read: {line}", line=line[:200])
-            return
-        if isinstance(event, Welcome):
-            self._executor.welcomed(self, event)
-            return
-        if not isinstance(event, Progressed):
-            if event.number <= self._applied:
-                return
-            self._applied = event.number
-        try:
-            self._executor.happened(event)
-        except Exception:
-            self._log.failure("an event of job {job} could not be taken in", job=event.job)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._executor.unlinked(self)
-
-
-class _LinkFactory(Factory):
-    """Makes the link, without a word."""
-
-    noisy = False
-
-    def __init__(self, executor: LocalExecutor) -> None:
-        self._executor = executor
-
-    def buildProtocol(self, addr: object) -> _Link:
-        return _Link(self._executor)
-
-
-class _Process(ProcessProtocol):
-    """The runner's process."""
-
-    def __init__(self, executor: LocalExecutor) -> None:
-        self._executor = executor
-
-    def childDataReceived(self, childFD: int, data: bytes) -> None:
-        self._executor.serves(self)
-
-    def processExited(self, reason: Failure) -> None:
-        self._executor.exited(self, reason.getErrorMessage())
+DIED = "the runner, which held its process, died"
+RESTARTED = "the machine was restarted while it ran"
 
 
 @implementer(IExecutor)
@@ -149,6 +78,8 @@ class LocalExecutor:
         folder: the data folder.
         environment: the account's; what jobs get of it is the runner's choice.
         descriptors: how many the runner and each of its jobs may have open; None: as this process.
+        orphan_timeout: seconds for which the runner goes on without a daemon.
+        command: starts a runner.
     """
 
     name = "local"
@@ -160,123 +91,261 @@ class LocalExecutor:
         folder: Path,
         environment: Mapping[str, str],
         descriptors: int | None = None,
+        orphan_timeout: float = 3600.0,
+        command: Sequence[str] = processes.COMMAND,
     ) -> None:
         self._reactor = reactor
         self._folder = folder
         self._descriptors = descriptors
+        self._orphan_timeout = orphan_timeout
+        self._command = command
         self._environment = {k: v for k, v in environment.items() if k != "APTASK_KEY"}
         self._listener: IListener | None = None
+        self._applied: tuple[str, int] | None = None
+        """what the book had when this began"""
         self._instance = ""
-        self._process: _Process | None = None
+        """the runner whose attempts are under way"""
+        self._seen = 0
+        """the number of the last of its events that was heard, over the links before this one"""
+        self._process: Spawned | Found | None = None
         self._died: str | None = None
         """why its process has ended, while what it said last has not all been read"""
-        self._link: _Link | None = None
+        self._link: Link | None = None
+        self._foreign: Collection[tuple[int, int]] | None = None
+        """what a runner holds that is of another version, and gets no orders but to stop"""
         self._heard = 0.0
         self._born = 0.0
         self._pause = 0.0
+        self._grace: float | None = None
         self._stopped: Deferred[None] | None = None
+        self._left: Deferred[None] | None = None
         self._later: list[Any] = []
         """calls that are due only as long as this is not stopped"""
 
-    def start(self, listener: IListener) -> None:
-        """Start a runner; see `IExecutor`."""
+    def start(self, listener: IListener, applied: tuple[str, int] | None) -> None:
+        """Adopt or start a runner; see `IExecutor`."""
         self._listener = listener
-        self._spawn()
+        self._applied = applied
+        if applied is not None:
+            self._instance, self._seen = applied
+        self._seek(self._reactor.seconds() + START_SECONDS)
 
     def order(self, order: Start | Stop) -> None:
         """Pass on an order; see `IExecutor`. Without a runner there is nothing that it is about."""
-        if self._link is not None:
+        if self._link is not None and (self._foreign is None or isinstance(order, Stop)):
             self._link.send(order)
 
     def stop(self, grace: float) -> Deferred[None]:
         """End the jobs and the runner; see `IExecutor`. Asked again, the sooner end counts."""
+        is_first, self._grace = self._stopped is None, grace
         if self._stopped is None:
             self._stopped = Deferred()
-            if self._process is None and self._died is None:
-                self._cancel()
-                self._clear_away()
-        if self._link is not None and self._process is not None:
-            self._link.send(Quit(grace))
-            self._call_later(grace + END_SECONDS, self._kill, self._process)
-        elif self._process is not None:
-            self._kill(self._process)
+        if self._process is not None:
+            self._end(self._process)
+        elif is_first and self._died is None and lock.holder(self._folder) is None:
+            self._cancel()
+            self._clear_away()
         return self._stopped
 
-    # What its parts report
+    def leave(self) -> Deferred[None]:
+        """Leave the runner and its jobs to go on; see `IExecutor`."""
+        if self._left is None:
+            self._left = Deferred()
+            self._cancel()
+            if self._link is not None:
+                self._link.transport.loseConnection()
+            else:
+                if self._process is not None:
+                    self._process.kill()  # it has had no orders
+                self._part()
+        return self._left
 
-    def serves(self, process: _Process) -> None:
-        """The runner takes connections."""
+    def _part(self) -> None:
+        self._cancel()
+        if isinstance(self._process, Found):
+            self._process.let_go()
+        if self._left is not None and not self._left.called:
+            self._left.callback(None)
+
+    def _end(self, process: Spawned | Found) -> None:
+        """Have the runner end, as it is to be stopped."""
+        grace = self._grace or 0.0
+        if self._link is None:
+            if isinstance(process, Spawned):
+                process.kill()
+            return
+        if self._foreign is None:
+            self._link.send(Quit(grace))
+        else:
+            for job, attempt in self._foreign:
+                self._link.send(Stop(job, attempt, grace))
+        self._call_later(grace + END_SECONDS, self._kill, process)
+
+    # Finding a runner
+
+    def _seek(self, until: float) -> None:
+        """Link with a runner that is there already, or see that there is none."""
+        if lock.holder(self._folder) is None:
+            self._lost()
+            return
+        if self._reactor.seconds() > until:
+            self._log.error("a runner is there that does not serve: it is killed")
+            processes.kill_holder(self._folder)
+        self._connect().addErrback(
+            lambda _: self._call_later(SEEK_SECONDS, self._seek, until) if not self._left else None
+        )
+
+    def _connect(self) -> Deferred[Any]:
+        endpoint = UNIXClientEndpoint(self._reactor, str(self._folder / RUNNER_SOCKET))
+        known = (self._instance, self._seen) if self._instance else None
+        make = LinkFactory(lambda: Link(self, self._reactor, known, self._orphan_timeout))
+        connected: Deferred[Any] = endpoint.connect(make)
+        return connected
+
+    def _serves(self, process: Spawned) -> None:
+        """The runner that was started takes connections."""
         if process is self._process:
-            endpoint = UNIXClientEndpoint(self._reactor, str(self._folder / RUNNER_SOCKET))
-            endpoint.connect(_LinkFactory(self)).addErrback(self._cannot_link, process)
+            self._connect().addErrback(self._cannot_link, process)
 
-    def welcomed(self, link: _Link, welcome: Welcome) -> None:
+    def welcomed(self, link: Link, welcome: Welcome) -> None:
         """The runner takes orders, or says once more that it is there."""
-        if self._process is None:
-            return
         self._heard = self._reactor.seconds()
-        if link is self._link:
+        if self._left is not None:
+            link.transport.loseConnection()
+        elif link is self._link:
+            self._still_there(welcome)
+        elif isinstance(self._process, Spawned) and welcome.instance != self._instance:
+            self._log.error("another runner answers: {welcome}", welcome=welcome)
+            self._process.kill()
+        else:
+            self._link = link
+            self._take(link, welcome)
+
+    def _take(self, link: Link, welcome: Welcome) -> None:
+        """Use this runner from now on."""
+        listener = self._listener
+        assert listener is not None
+        if self._process is None:
+            try:
+                self._process = Found(self._reactor, welcome.pid, self._exited)
+            except OSError:
+                link.transport.loseConnection()  # it has just died
+                return
+        is_new = isinstance(self._process, Spawned)
+        if welcome.instance != self._instance:
+            # One that was started by a daemon that died before it told the book.
+            self._give_up()
+            self._instance, self._seen, is_new = welcome.instance, 0, True
+        if not OLDEST_VERSION <= welcome.version <= LINK_VERSION:
+            self._log.error(
+                "the runner is of another version, and finishes its jobs: {w}", w=welcome
+            )
+            self._foreign = welcome.running
+        if self._stopped is not None:
+            self._end(self._process)
             return
-        if self._stopped is not None or not self._is_ours(welcome):
-            self._kill(self._process)
-            return
-        self._link = link
         self._call_later(HEARTBEAT_SECONDS, self._listen_for_heart, link)
-        if self._listener is not None:
-            self._listener.ready()
+        if is_new:
+            joined = listener.joined(welcome.instance)
+            joined.addCallback(self._joined, link).addErrback(
+                lambda failure: self._log.failure("the runner could not be noted", failure)
+            )
+        elif self._foreign is None:
+            jobs = len(welcome.running)
+            self._log.info("the runner of before goes on, with {jobs} jobs", jobs=jobs)
+            listener.ready(frozenset(welcome.running))
+        else:
+            self._still_there(welcome)
 
-    def _is_ours(self, welcome: Welcome) -> bool:
-        if (welcome.version, welcome.instance) == (LINK_VERSION, self._instance):
-            return True
-        self._log.error("another runner answers: {welcome}", welcome=welcome)
-        return False
+    def _joined(self, _: None, link: Link) -> None:
+        # The book has all that those before it told, and knows them no more.
+        for path in (self._folder / spool.FOLDER).glob("*"):
+            if path.name != self._instance:
+                spool.remove(self._folder, path.name)
+        if link is self._link and self._stopped is None and self._listener is not None:
+            self._listener.ready(frozenset())
 
-    def _listen_for_heart(self, link: _Link) -> None:
+    def _still_there(self, welcome: Welcome) -> None:
+        if self._foreign is not None:
+            self._foreign = welcome.running
+            if not welcome.running and self._process is not None:
+                self._process.kill()
+
+    def _listen_for_heart(self, link: Link) -> None:
         """See that the runner still answers: one that hangs holds all jobs."""
         if link is not self._link:
             return
         if self._reactor.seconds() - self._heard > SILENCE_SECONDS:
             self._log.error("the runner has not answered for {s} s", s=SILENCE_SECONDS)
             if self._process is not None:
-                self._kill(self._process)
+                self._process.kill()
             return
-        link.send(Hello(LINK_VERSION))
+        link.ask()
         self._call_later(HEARTBEAT_SECONDS, self._listen_for_heart, link)
 
-    def happened(self, event: Started | Progressed | Ended) -> None:
-        """An event of an attempt."""
-        if self._listener is not None:
-            self._listener.happened(event)
+    # What it reports
 
-    def unlinked(self, link: _Link) -> None:
+    def happened(
+        self, event: Started | Progressed | Ended, source: tuple[str, int] | None
+    ) -> Deferred[None] | None:
+        """An event of an attempt; see `IListener`."""
+        if self._listener is None:
+            return None
+        return self._listener.happened(event, source)
+
+    def unlinked(self, link: Link) -> None:
         """The link broke: a runner that cannot be heard is of no use."""
-        if link is self._link:
-            self._link = None
-            if self._listener is not None:
-                self._listener.paused()
-            if self._process is not None:
-                self._kill(self._process)
-            elif self._died is not None:
-                self._lost()
+        if link is not self._link:
+            return
+        self._link = None
+        self._seen = link.seen
+        if self._listener is not None:
+            self._listener.paused()
+        if self._left is not None:
+            self._part()
+        elif self._process is not None:
+            self._process.kill()
+        elif self._died is not None:
+            self._lost()
+        else:
+            self._seek(self._reactor.seconds() + START_SECONDS)
 
-    def exited(self, process: _Process, why: str) -> None:
+    def _exited(self, process: Spawned | Found, why: str) -> None:
         """The runner has ended."""
+        if process is not self._process:
+            return
         self._process = None
         self._died = why
         # With a link, its end comes too: behind what the runner has said last.
-        if self._link is None:
+        if self._link is None and self._left is None:
             self._lost()
 
-    # Its own
+    # Losing it
 
     def _lost(self) -> None:
-        if self._stopped is None:
+        if self._died is not None and self._stopped is None:
             self._log.error("the runner has died: {why}", why=self._died)
         self._died = None
-        if self._listener is not None:
-            self._listener.lost("the runner, which held its process, died")
+        self._foreign = None
+        self._give_up()
         self._cancel()
         self._clear_away()
+
+    def _give_up(self) -> None:
+        """Tell what the runner could not tell itself, and that its jobs are gone."""
+        listener = self._listener
+        if listener is None:
+            return
+        try:
+            header, ends = spool.read(self._folder, self._instance)
+        except OSError as error:
+            self._log.error("what the runner left cannot be read: {error}", error=error)
+            header, ends = None, []
+        for end in ends:
+            if end.number > self._seen:
+                listener.happened(end, (self._instance, end.number))
+        is_of_this_boot = header is None or header.boot == spool.boot_id()
+        listener.lost(DIED if is_of_this_boot else RESTARTED)
 
     def _call_later(self, seconds: float, call: Callable[..., object], *arguments: Any) -> None:
         self._later.append(self._reactor.callLater(seconds, call, *arguments))
@@ -286,65 +355,6 @@ class LocalExecutor:
             if call.active():
                 call.cancel()
         self._later.clear()
-
-    def _spawn(self) -> None:
-        self._later.clear()
-        self._instance = secrets.token_hex(8)
-        self._born = self._reactor.seconds()
-        try:
-            self._process = self._spawn_process()
-            self._call_later(START_SECONDS, self._kill_unlinked, self._process)
-        except OSError as error:
-            self._log.error("the runner cannot be started: {error}", error=error)
-            self._begin_again()
-
-    def _spawn_process(self) -> _Process:
-        process = _Process(self)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        log = os.open(self._folder / LOG, flags, 0o600)
-        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            self._reactor.spawnProcess(
-                process,
-                sys.executable,
-                [
-                    sys.executable,
-                    "-P",  # the data folder, in which it works, holds no modules
-                    "-m",
-                    "aptask.runner.main",
-                    str(self._folder),
-                    self._instance,
-                ],
-                env={**self._environment, family.MARK: f"{self._instance}/runner/0"},
-                childFDs={0: nothing, 1: log, 2: log, READY_DESCRIPTOR: "r"},
-            )
-        finally:
-            os.close(log)
-            os.close(nothing)
-        self._limit_descriptors(process)
-        return process
-
-    def _limit_descriptors(self, process: _Process) -> None:
-        """Take back what the daemon was allowed for its clients: jobs of `select` break."""
-        pid = getattr(process.transport, "pid", None)
-        if self._descriptors is not None and pid is not None:
-            _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-            with suppress(ProcessLookupError):
-                resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(self._descriptors, hard), hard))
-
-    def _cannot_link(self, failure: Failure, process: _Process) -> None:
-        self._log.failure("no link with the runner", failure)
-        self._kill(process)
-
-    def _kill_unlinked(self, process: _Process) -> None:
-        if self._link is None and process is self._process:
-            self._log.error("the runner has not come within {s} s", s=START_SECONDS)
-            self._kill(process)
-
-    def _kill(self, process: _Process) -> None:
-        if process is self._process:
-            with suppress(ProcessExitedAlready):
-                process.transport.signalProcess("KILL")  # type: ignore[union-attr]
 
     def _clear_away(self, until: float | None = None) -> None:
         """End what the runner left behind, then begin again, or have stopped."""
@@ -357,11 +367,52 @@ class LocalExecutor:
         if left:
             self._log.error("processes that cannot be killed are left behind: {left}", left=left)
         if self._stopped is not None:
-            self._stopped.callback(None)
-        else:
+            if not self._stopped.called:
+                self._stopped.callback(None)
+        elif self._left is None:
             self._begin_again()
 
+    # Starting it
+
     def _begin_again(self) -> None:
+        if not self._born:
+            self._spawn()
+            return
         steady = self._reactor.seconds() - self._born > STEADY_SECONDS
         self._pause = 0.0 if steady else min(max(0.1, 2 * self._pause), LONGEST_PAUSE)
         self._call_later(self._pause, self._spawn)
+
+    def _spawn(self) -> None:
+        self._later.clear()
+        self._instance, self._seen = secrets.token_hex(8), 0
+        self._born = self._reactor.seconds()
+        self._process = process = Spawned(self._serves, self._exited)
+        try:
+            processes.spawn(
+                self._reactor,
+                process,
+                self._command,
+                self._folder,
+                self._instance,
+                self._environment,
+                self._descriptors,
+            )
+        except OSError as error:
+            self._process = None
+            self._log.error("the runner cannot be started: {error}", error=error)
+            self._begin_again()
+        else:
+            self._call_later(START_SECONDS, self._kill_unlinked, process)
+
+    def _cannot_link(self, failure: Failure, process: Spawned) -> None:
+        self._log.failure("no link with the runner", failure)
+        self._kill(process)
+
+    def _kill_unlinked(self, process: Spawned) -> None:
+        if self._link is None and process is self._process:
+            self._log.error("the runner has not come within {s} s", s=START_SECONDS)
+            process.kill()
+
+    def _kill(self, process: Spawned | Found) -> None:
+        if process is self._process:
+            process.kill()

@@ -90,6 +90,13 @@ class Queue:
         self.running += 1
         return self.line.take()
 
+    def reserve(self) -> bool:
+        """Take a slot for a job that is not in the line; whether one is free and nobody waits."""
+        if self.running >= self.slots or self.line:
+            return False
+        self.running += 1
+        return True
+
     def release(self) -> None:
         """A job that was launched has ended: its slot is free."""
         self.running -= 1

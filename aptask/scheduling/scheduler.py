@@ -5,14 +5,17 @@ Rules:
 - Nothing is acknowledged, started or told of before the store has it: a job is entered before its
   number is given away, entered as starting before the order to start it goes out, and entered as
   ended before anybody hears of that.
+- Where a slot is free and nobody waits, a job is entered as starting at once: one commit less.
 - The queue decides who starts; an executor is told, and reports. A report that is about another
   attempt than the present one is about the past, and is passed over.
+- What was launched and is lost is `interrupted`, and waits for another attempt only where it asked
+  for that. What was never ordered has not begun: it is ordered when there is somebody to order it.
 - The fault of one job stays with it: whatever is wrong with starting it becomes its outcome.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
 import msgspec
@@ -38,8 +41,8 @@ REMEMBERED = 1000
 """How many jobs that wait are kept whole in memory; of the others only their numbers."""
 RESTORED_AT_ONCE = 1000
 """How many jobs that wait are read at once when a daemon starts."""
-ENDED_WITHOUT_US = "the daemon ended while it ran"
-"""What is said of a job that an earlier daemon had launched."""
+FETCHED_AT_ONCE = 500
+"""How many jobs that wait are read at once when their turn comes."""
 
 _decode: Callable[[bytes], dict[str, Any]] = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -88,17 +91,31 @@ class Scheduler:
         self._queue = Queue(slots)
         self._jobs: dict[int, Job] = {}
         self._running: dict[int, Job] = {}
+        self._launching: set[int] = set()
+        """those of them that the store does not have as launched yet"""
+        self._ordered: set[int] = set()
+        """those of them that the executor may have begun"""
         self._waiting: dict[str, Line] = {}
         self._fetched: set[int] = set()
-        """jobs that are launched, and are being fetched from the store for that"""
+        """jobs whose turn has come, and that are being fetched from the store"""
+        self._entering = 0
+        """jobs that will wait, once the store has them"""
         self._open = True
         self._ready = False
 
     # What is asked of it
 
     def submit(
-        self, owner: str, description: Description, arguments: bytes, secrets: bytes | None
-    ) -> Deferred[Job]:
+        self,
+        owner: str,
+        description: Description,
+        arguments: bytes,
+        secrets: bytes | None,
+        *,
+        once: str | None = None,
+        unique: str | None = None,
+        rerun: bool = False,
+    ) -> Deferred[Added]:
         """Queue a job.
 
         Args:
@@ -106,9 +123,11 @@ class Scheduler:
             description: its task.
             arguments: the JSON text of its checked arguments, fit to be shown.
             secrets: the JSON text of the secret ones.
+            once, unique: see `IStore.add`.
+            rerun: whether it is queued again where it would end as interrupted.
 
         Returns:
-            a Deferred of the job, once the store has it.
+            a Deferred of its number, or of the one that it is the same as, once the store has it.
 
         Raises:
             Unavailable: the daemon is shutting down.
@@ -118,18 +137,33 @@ class Scheduler:
             raise Unavailable("the daemon is shutting down: it takes no new tasks")
         if self._limits.queued and len(self._queue.line) >= self._limits.queued:
             raise LimitReached(f"the queue is full: {self._limits.queued} tasks wait")
+        now = self._clock()
         job = Job(
             id=0,
             task=description.name,
             owner=owner,
             arguments=arguments,
             secrets=secrets,
-            created=self._clock(),
+            created=now,
+            rerun=rerun,
         )
-        added = self._store.add(job)
+        if self._ready and not self._entering and self._queue.reserve():
+            change(job, Change.LAUNCH, now)
+        else:
+            self._entering += 1
+        if once is unique is None:
+            added = self._store.add(job)
+        else:
+            added = self._store.add(job, once=once, unique=unique)
         if added.called and isinstance(added.result, Added):
             return succeed(self._entered(added.result, job))  # it is there: the short way
-        return added.addCallback(self._entered, job)
+        return added.addCallbacks(
+            self._entered, self._not_entered, callbackArgs=(job,), errbackArgs=(job,)
+        )
+
+    def existing(self, owner: str, once: str | None, unique: str | None) -> Deferred[list[Added]]:
+        """The jobs that a submission with these keys would be the same as; see `IStore`."""
+        return self._store.existing(owner, once, unique)
 
     def find(self, number: int) -> Deferred[Job | None]:
         """A Deferred of the job of this number, whether it has ended or not, or of None."""
@@ -192,33 +226,36 @@ class Scheduler:
             change(job, Change.STOP, self._clock())
             return self._record_end(job)
         change(job, Change.STOP, self._clock())
-        if grace is None:
-            description = self.catalog.get(job.task)
-            grace = GRACE if description is None else description.grace
+        if job.id not in self._ordered and job.id not in self._launching:
+            return self._finish(job, Outcome(Status.STOPPED)).addCallback(lambda _: job)
+        # Where nobody hears it now, it is said again when somebody does.
+        grace = self._grace(job) if grace is None else grace
         self._executor.order(Stop(job.id, job.attempt, grace))
         return self._store.update(job).addCallback(self._told, job)
 
-    def restore(self) -> Deferred[None]:
+    def restore(self) -> Deferred[tuple[str, int] | None]:
         """Take over what an earlier daemon left in the book: the first call of all.
 
-        What waited waits on, in its order. What had been launched is over: its runner has ended
-        with that daemon, and nothing is run twice.
+        What waited waits on, in its order. What had been launched runs on, or is lost: its executor
+        finds out.
 
         Returns:
-            fires when the queue is as it was.
+            fires when the queue is as it was, with what the executor is to be started with.
         """
         return Deferred.fromCoroutine(self._restore())
 
-    async def _restore(self) -> None:
+    async def _restore(self) -> tuple[str, int] | None:
         for job in await self._store.unfinished():
-            change(job, Change.FINISH, self._clock(), Outcome(Status.INTERRUPTED, ENDED_WITHOUT_US))
-            await self._store.update(job)
+            self._jobs[job.id] = self._running[job.id] = job
+            self._ordered.add(job.id)
+            self._queue.running += 1
         last = 0
         while step := await self._store.waiting(last, RESTORED_AT_ONCE):
             last = step[-1].id
             for waiting in step:
                 self._queue.line.add(waiting.id)
                 self._line_of(waiting.owner).add(waiting.id)
+        return await self._store.applied()
 
     def prune(self) -> Deferred[list[int]]:
         """Forget a step's worth of old history; a Deferred of the numbers that were forgotten."""
@@ -231,11 +268,34 @@ class Scheduler:
 
     # What an executor reports
 
-    def happened(self, event: Started | Progressed | Ended) -> None:
+    def joined(self, instance: str) -> Deferred[None]:
+        """A runner is there that has had no orders; see `IListener`."""
+        return self._store.apply(instance, 0)
+
+    def ready(self, held: Collection[tuple[int, int]]) -> None:
+        """Orders are taken; see `IListener`."""
+        self._ready = True
+        for job in tuple(self._running.values()):
+            if job.id in self._launching:
+                continue
+            if job.state is State.STOPPING:
+                self._executor.order(Stop(job.id, job.attempt, self._grace(job)))
+            elif (job.id, job.attempt) not in held:
+                # Where the executor has had it, it answers with what became of it.
+                self._order(job)
+        self._fill()
+
+    def paused(self) -> None:
+        """No orders are taken; see `IListener`."""
+        self._ready = False
+
+    def happened(
+        self, event: Started | Progressed | Ended, source: tuple[str, int] | None = None
+    ) -> Deferred[None] | None:
         """An event of an attempt; see `IListener`."""
         job = self._running.get(event.job)
-        if job is None or job.attempt != event.attempt:
-            return
+        if job is None or job.attempt != event.attempt or job.id in self._launching:
+            return None
         match event:
             case Progressed():
                 self._advance(job, event.fraction, event.message)
@@ -245,7 +305,7 @@ class Scheduler:
                 if event.fraction is not None:
                     job.progress = advance(job.progress, Progress(event.fraction))
                 result = bytes(event.result)
-                self._finish(
+                return self._finish(
                     job,
                     Outcome(
                         status=event.status,
@@ -253,33 +313,55 @@ class Scheduler:
                         exit=event.exit,
                         result=None if result == b"null" else result,
                     ),
+                    source,
                 )
+        return None
 
     def lost(self, message: str) -> None:
         """All that ran is gone; see `IListener`."""
         self._ready = False
         for job in tuple(self._running.values()):
-            self._finish(job, Outcome(Status.INTERRUPTED, message))
-
-    def paused(self) -> None:
-        """No orders are taken; see `IListener`."""
-        self._ready = False
-
-    def ready(self) -> None:
-        """Orders are taken; see `IListener`."""
-        self._ready = True
-        self._fill()
+            if job.id in self._ordered:
+                status = Status.STOPPED if job.state is State.STOPPING else Status.INTERRUPTED
+                self._finish(job, Outcome(status, message))
 
     # The way of a job
 
-    def _entered(self, added: Added, job: Job) -> Job:
+    def _entered(self, added: Added, job: Job) -> Added:
+        launched = job.state is State.ACTIVE
+        self._entering -= not launched
+        if added.existing:
+            if launched:
+                self._release()
+            return added
         job.id = added.id
+        if launched:
+            self._jobs[job.id] = self._running[job.id] = job
+            self._launched(None, job)
+        else:
+            self._wait(job)
+            self._fill()
+        return added
+
+    def _not_entered(self, failure: Failure, job: Job) -> Failure:
+        if job.state is State.ACTIVE:
+            self._release()
+        else:
+            self._entering -= 1
+        return failure
+
+    def _wait(self, job: Job) -> None:
+        """Put a job into the line."""
         if len(self._queue.line) < REMEMBERED:
             self._jobs[job.id] = job
+        else:
+            self._jobs.pop(job.id, None)
         self._queue.line.add(job.id)
         self._line_of(job.owner).add(job.id)
+
+    def _release(self) -> None:
+        self._queue.release()
         self._fill()
-        return job
 
     def _line_of(self, owner: str) -> Line:
         line = self._waiting.get(owner)
@@ -303,7 +385,7 @@ class Scheduler:
 
     def _fill(self) -> None:
         """Start whoever may start."""
-        while self._ready and self._open:
+        while self._ready and self._open and not self._fetched:
             number = self._queue.launch()
             if number is None:
                 return
@@ -311,20 +393,29 @@ class Scheduler:
             if job is not None:
                 self._start(job)
             else:
-                self._fetched.add(number)
-                fetched = self._store.get(number)
-                fetched.addCallback(self._start_fetched, number)
-                fetched.addErrback(self._not_fetched, number)
+                self._fetch(number)
 
-    def _start_fetched(self, job: Job | None, number: int) -> None:
-        if number in self._fetched and job is not None:
+    def _fetch(self, number: int) -> None:
+        """Read a job whose turn has come, and some of those behind it."""
+        self._fetched.add(number)
+        behind = [
+            one for one in self._queue.line.slice(0, FETCHED_AT_ONCE) if one not in self._jobs
+        ]
+        fetched = self._store.get_many([number, *behind])
+        fetched.addCallback(self._start_fetched, number).addErrback(self._not_fetched, number)
+
+    def _start_fetched(self, jobs: list[Job], number: int) -> None:
+        for job in jobs:
+            if job.id not in self._jobs and self._queue.line.position(job.id):
+                self._jobs[job.id] = job
+        if number in self._fetched and jobs and jobs[0].id == number:
             self._fetched.discard(number)
-            self._jobs[number] = job
-            self._start(job)
+            self._jobs[number] = jobs[0]
+            self._start(jobs[0])
+            self._fill()
         else:  # it was stopped meanwhile
             self._fetched.discard(number)
-            self._queue.release()
-            self._fill()
+            self._release()
 
     def _not_fetched(self, failure: Failure, number: int) -> None:
         """The book cannot be read: the job waits on, and is tried again with the next event."""
@@ -337,34 +428,63 @@ class Scheduler:
         self._line_of(job.owner).withdraw(job.id)
         change(job, Change.LAUNCH, self._clock())
         self._running[job.id] = job
-        self._store.update(job).addCallback(self._launch, job).addErrback(self._fault, job)
+        self._launching.add(job.id)
+        self._store.update(job).addCallback(self._launched, job).addErrback(self._fault, job)
 
-    def _launch(self, _: None, job: Job) -> None:
+    def _launched(self, _: None, job: Job) -> None:
+        """The store has it as launched."""
+        self._launching.discard(job.id)
         if job.state is State.STOPPING:
             self._finish(job, Outcome(Status.STOPPED))
-            return
+        elif not self._open:
+            self._return(job)
+        else:
+            self.publisher.publish(job)
+            if self._ready:
+                self._order(job)
+
+    def _return(self, job: Job) -> None:
+        """Put a job back that was not begun: the next daemon begins it."""
+        change(job, Change.RETURN, self._clock())
+        del self._running[job.id]
+        self._queue.release()
+        self._wait(job)
+        self._store.update(job).addErrback(
+            lambda failure: self._log.failure("a job was not put back", failure)
+        )
+
+    def _order(self, job: Job) -> None:
+        try:
+            order = self._order_for(job)
+        except Exception:
+            self._fault(Failure(), job)
+        else:
+            self._ordered.add(job.id)
+            self._executor.order(order)
+
+    def _order_for(self, job: Job) -> Start:
         description = self.catalog.get(job.task)
         if description is None:
             raise Unavailable(f"there is no task `{job.task}` any more")
         values = _decode(job.arguments)
         if job.secrets is not None:
             values.update(_decode(job.secrets))
-        work = self.catalog.work(description, values)
-        self._executor.order(
-            Start(
-                job.id,
-                job.attempt,
-                job.task,
-                job.owner,
-                work,
-                self._limits.output_bytes,
-                description.grace,
-            )
+        return Start(
+            job.id,
+            job.attempt,
+            job.task,
+            job.owner,
+            self.catalog.work(description, values),
+            self._limits.output_bytes,
+            description.grace,
         )
-        self.publisher.publish(job)
 
-    def _fault(self, failure: Any, job: Job) -> None:
-        if failure.check(AptaskError):
+    def _grace(self, job: Job) -> float:
+        description = self.catalog.get(job.task)
+        return GRACE if description is None else description.grace
+
+    def _fault(self, failure: Failure, job: Job) -> None:
+        if isinstance(failure.value, AptaskError):
             message = failure.value.message
         else:
             self._log.failure("job {job} could not be started", failure, job=job.id)
@@ -378,17 +498,32 @@ class Scheduler:
             job.progress = after
             self.publisher.publish(job)
 
-    def _finish(self, job: Job, outcome: Outcome) -> None:
-        change(job, Change.FINISH, self._clock(), outcome)
+    def _finish(
+        self, job: Job, outcome: Outcome, source: tuple[str, int] | None = None
+    ) -> Deferred[None]:
+        """End a job, or have it wait for its next attempt; fires once the store has that."""
         del self._running[job.id]
+        self._launching.discard(job.id)
+        self._ordered.discard(job.id)
         self._queue.release()
-        self._record_end(job).addErrback(
-            lambda failure: self._log.failure("the end of a job was not kept", failure)
-        )
+        repeats = job.rerun and outcome.status is Status.INTERRUPTED and job.state is State.ACTIVE
+        if repeats:
+            change(job, Change.REPEAT, self._clock(), outcome)
+            self._wait(job)
+            recorded = self._store.update(job, applied=source).addCallback(self._told, job)
+        else:
+            change(job, Change.FINISH, self._clock(), outcome)
+            recorded = self._record_end(job, source)
         self._fill()
+        return recorded.addCallbacks(lambda _: None, self._not_kept)
 
-    def _record_end(self, job: Job) -> Deferred[Job]:
-        return self._store.update(job).addCallback(self._ended, job)
+    def _not_kept(self, failure: Failure) -> Deferred[None]:
+        """The book was closed without it; what is given never fires, since the book has not it."""
+        self._log.failure("the end of a job was not kept", failure)
+        return Deferred()
+
+    def _record_end(self, job: Job, source: tuple[str, int] | None = None) -> Deferred[Job]:
+        return self._store.update(job, applied=source).addCallback(self._ended, job)
 
     def _ended(self, _: None, job: Job) -> Job:
         self._jobs.pop(job.id, None)

@@ -112,26 +112,14 @@ def test_a_runner_that_was_asked_to_end_takes_its_jobs_and_is_replaced(
     assert own_daemon.run("program", ["true"])["status"] == "done"
 
 
-def test_the_death_of_the_daemon_ends_the_jobs_and_the_runner(own_daemon: Any, tools: Any) -> None:
-    taskid = start(own_daemon, "(setsid sleep 1000 &); echo ready; sleep 1000")
-    wait_for(own_daemon, tools, taskid, "ready")
+def test_a_runner_without_jobs_ends_with_its_daemon(own_daemon: Any, tools: Any) -> None:
+    own_daemon.run("program", ["true"])
     runner = runner_of(own_daemon)
-    own_daemon.process.kill()
-    own_daemon.process.wait()
-    tools.wait_until(lambda: not own_daemon.processes(), "the jobs and the nursery have ended")
+    own_daemon.kill()
     tools.wait_until(lambda: not is_alive(runner), "the runner has ended")
-
-
-def test_a_daemon_after_one_that_died_has_a_runner_of_its_own(
-    daemons: Callable[..., Any], tools: Any
-) -> None:
-    before = daemons()
-    taskid = start(before, "trap 'sleep 0.5; exit' TERM; echo ready; while :; do sleep 0.1; done")
-    wait_for(before, tools, taskid, "ready")
-    before.process.kill()
-    before.process.wait()
-    after = daemons(data=before.data)
-    assert after.run("program", ["echo", "new"])["status"] == "done"
+    assert not own_daemon.processes()
+    own_daemon.start()
+    assert own_daemon.run("program", ["echo", "new"])["status"] == "done"
 
 
 def test_stopping_the_daemon_ends_everything(own_daemon: Any, tools: Any) -> None:

@@ -12,20 +12,23 @@ from typing import Any
 import pytest
 import pytest_twisted
 from twisted.internet import reactor as the_reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from aptask.execution import local
+from aptask.execution.link import Link
 from aptask.execution.local import LocalExecutor
+from aptask.execution.processes import Spawned
 from aptask.interfaces import IExecutor, IListener
 from aptask.model.job import Status
 from aptask.model.orders import (
     LINK_VERSION,
     Ended,
-    Forget,
     Spawn,
     Start,
     Started,
@@ -45,15 +48,23 @@ class Listener:
 
     def __init__(self) -> None:
         self.heard: list[Any] = []
+        self.sources: list[Any] = []
         self._waiting: list[tuple[Callable[[Any], bool], Deferred[Any]]] = []
 
-    def happened(self, event: Any) -> None:
+    def joined(self, instance: str) -> Deferred[None]:
+        return succeed(None)
+
+    def happened(self, event: Any, source: Any) -> Deferred[None] | None:
+        if source is not None:
+            self.sources.append(source)
         self._hear(event)
+        return succeed(None)
 
     def lost(self, message: str) -> None:
         self._hear(f"lost: {message}")
 
-    def ready(self) -> None:
+    def ready(self, held: Any) -> None:
+        self.held = held
         self._hear("ready")
 
     def paused(self) -> None:
@@ -93,14 +104,21 @@ def executor(folder: Path) -> LocalExecutor:
     return LocalExecutor(reactor, folder, {**os.environ, "APTASK_KEY": "secret"})
 
 
+async def begin(executor: LocalExecutor, listener: Listener, applied: Any = None) -> None:
+    """Start an executor, and wait until it takes orders."""
+    ready = listener.is_ready()
+    executor.start(listener, applied)
+    await ready
+    listener.heard = [what for what in listener.heard if not str(what).startswith("lost")]
+
+
 def order(job: int, *command: str) -> Start:
     return Start(job, 1, "test", "somebody", Spawn(list(command)), 4096)
 
 
 def runner_of(executor: LocalExecutor) -> int:
-    process: Any = executor._process
-    pid: int = process.transport.pid
-    return pid
+    assert executor._process is not None
+    return executor._process.pid
 
 
 def test_it_is_an_executor(executor: LocalExecutor) -> None:
@@ -110,9 +128,7 @@ def test_it_is_an_executor(executor: LocalExecutor) -> None:
 @pytest_twisted.ensureDeferred
 async def test_what_it_runs_is_heard_of_in_its_order(executor: LocalExecutor) -> None:
     listener = Listener()
-    ready = listener.is_ready()
-    executor.start(listener)
-    await ready
+    await begin(executor, listener)
     ended = listener.ended(1)
     executor.order(order(1, "sh", "-c", "exit 3"))
     await ended
@@ -132,9 +148,7 @@ async def test_no_order_goes_nowhere_loudly(executor: LocalExecutor) -> None:
 @pytest_twisted.ensureDeferred
 async def test_a_key_in_its_environment_does_not_reach_the_runner(executor: LocalExecutor) -> None:
     listener = Listener()
-    ready = listener.is_ready()
-    executor.start(listener)
-    await ready
+    await begin(executor, listener)
     found = Path(f"/proc/{runner_of(executor)}/environ").read_bytes()
     assert b"APTASK_KEY" not in found
     await executor.stop(0)
@@ -143,9 +157,7 @@ async def test_a_key_in_its_environment_does_not_reach_the_runner(executor: Loca
 @pytest_twisted.ensureDeferred
 async def test_a_runner_that_dies_is_told_of_and_replaced(executor: LocalExecutor) -> None:
     listener = Listener()
-    ready = listener.is_ready()
-    executor.start(listener)
-    await ready
+    await begin(executor, listener)
     started = listener.started(1)
     executor.order(order(1, "sh", "-c", "(setsid sleep 1000 &); sleep 1000"))
     pid = (await started).pid
@@ -169,9 +181,7 @@ async def test_a_runner_that_is_suspended_does_not_outlive_its_grace(
 ) -> None:
     monkeypatch.setattr(local, "END_SECONDS", 0.2)
     listener = Listener()
-    ready = listener.is_ready()
-    executor.start(listener)
-    await ready
+    await begin(executor, listener)
     os.kill(runner_of(executor), signal.SIGSTOP)
     await executor.stop(0)
     assert not family.of_instance(executor._instance)
@@ -180,9 +190,7 @@ async def test_a_runner_that_is_suspended_does_not_outlive_its_grace(
 @pytest_twisted.ensureDeferred
 async def test_what_a_runner_said_last_is_heard_before_it_is_lost(executor: LocalExecutor) -> None:
     listener = Listener()
-    ready = listener.is_ready()
-    executor.start(listener)
-    await ready
+    await begin(executor, listener)
     jobs = range(1, 21)
     for job in jobs:
         executor.order(order(job, "sleep", "1000"))
@@ -197,14 +205,11 @@ def test_it_is_lost_only_when_all_that_it_said_has_been_heard(
     executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The system may tell of a process' end before what it has written is read.
-    monkeypatch.setattr(executor, "_spawn", lambda: None)
-    monkeypatch.setattr(executor, "_clear_away", lambda: None)
-    listener = Listener()
-    executor.start(listener)
-    executor._process, link = local._Process(executor), local._Link(executor)
-    link.makeConnection(StringTransport())
-    executor.welcomed(link, Welcome(LINK_VERSION, executor._instance, 1))
-    executor.exited(executor._process, "a signal")
+    clock = Clock()
+    link, process = linked(executor, clock, monkeypatch)
+    listener = executor._listener
+    link.dataReceived(encode(Welcome(LINK_VERSION, executor._instance, 1)) + b"\n")
+    process.processExited(Failure(ProcessTerminated(signal=9)))
     assert listener.heard == ["ready"]
     link.dataReceived(encode(Ended(1, 1, 1, Status.DONE, 0.0)) + b"\n")
     link.connectionLost()
@@ -213,66 +218,56 @@ def test_it_is_lost_only_when_all_that_it_said_has_been_heard(
     assert listener.heard[-1] == "lost: the runner, which held its process, died"
 
 
+class Process(Spawned):
+    """A runner's process that only notes that it was killed."""
+
+    pid = 1
+    killed = False
+
+    def kill(self) -> None:
+        self.killed = True
+
+
 def linked(executor: LocalExecutor, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """An executor with a link on fakes, and what is killed."""
-    killed: list[Any] = []
+    """A link on fakes, of an executor that has started a runner on fakes, and that runner."""
     monkeypatch.setattr(executor, "_reactor", clock)
-    monkeypatch.setattr(executor, "_spawn", lambda: None)
-    monkeypatch.setattr(executor, "_kill", killed.append)
-    executor.start(Listener())
-    executor._process, link = local._Process(executor), local._Link(executor)
+    monkeypatch.setattr(executor, "_clear_away", lambda: None)
+    listener = Listener()
+    executor.start(listener, None)
+    listener.heard.clear()
+    executor._instance = "me"
+    executor._process = process = Process(executor._serves, executor._exited)
+    link = Link(executor, clock, ("me", 0), 60.0)
     link.makeConnection(StringTransport())
-    return link, killed
+    return link, process
 
 
 def test_a_runner_that_does_not_answer_any_more_is_killed(
     executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock()
-    link, killed = linked(executor, clock, monkeypatch)
-    welcome = Welcome(LINK_VERSION, executor._instance, 1)
+    link, process = linked(executor, clock, monkeypatch)
     for _ in range(20):
-        link.lineReceived(encode(welcome))
+        link.lineReceived(encode(Welcome(LINK_VERSION, "me", 1)))
         clock.pump([1.0] * 5)
-    assert killed == []
+    assert not process.killed
     clock.pump([1.0] * 30)
-    assert killed == [executor._process]
+    assert process.killed
 
 
 def test_a_runner_that_is_not_the_one_that_was_started_is_killed(
     executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    link, killed = linked(executor, Clock(), monkeypatch)
+    link, process = linked(executor, Clock(), monkeypatch)
     link.lineReceived(encode(Welcome(LINK_VERSION, "another", 1)))
-    assert killed == [executor._process]
+    assert process.killed
     assert executor._link is None
-
-
-def test_an_event_counts_once(
-    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch, logged_failures: list[Any]
-) -> None:
-    monkeypatch.setattr(executor, "_spawn", lambda: None)
-    listener = Listener()
-    executor.start(listener)
-    link, transport = local._Link(executor), StringTransport()
-    link.makeConnection(transport)
-    transport.clear()
-    first, second = (encode(Started(n, n, 1, 1, 0.0)) + b"\n" for n in (1, 2))
-    link.dataReceived(b"junk\n")
-    link.dataReceived(first)
-    link.dataReceived(first + second + first)
-    assert [event.number for event in listener.heard] == [1, 2]
-    assert len(logged_failures) == 1
-    logged_failures.clear()
-    assert transport.value() == encode(Forget(1)) + b"\n" + encode(Forget(2)) + b"\n"
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_further_stop_shortens_the_first(executor: LocalExecutor) -> None:
     listener = Listener()
-    ready = listener.is_ready()
-    executor.start(listener)
-    await ready
+    await begin(executor, listener)
     started = listener.started(1)
     executor.order(order(1, "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"))
     await started
@@ -284,7 +279,7 @@ async def test_a_further_stop_shortens_the_first(executor: LocalExecutor) -> Non
 @pytest_twisted.ensureDeferred
 async def test_it_is_stopped_while_the_runner_is_still_starting(executor: LocalExecutor) -> None:
     listener = Listener()
-    executor.start(listener)
+    executor.start(listener, None)
     await executor.stop(0)
     assert "ready" not in listener.heard
     assert not family.of_instance(executor._instance)
@@ -296,9 +291,7 @@ async def test_it_is_stopped_while_it_waits_to_start_a_runner_again(
 ) -> None:
     monkeypatch.setattr(local, "LONGEST_PAUSE", 1000.0)
     listener = Listener()
-    ready = listener.is_ready()
-    executor.start(listener)
-    await ready
+    await begin(executor, listener)
     executor._pause = 500.0
     lost = listener.next(lambda what: str(what).startswith("lost"))
     os.kill(runner_of(executor), signal.SIGKILL)
@@ -314,7 +307,7 @@ async def test_a_folder_that_is_gone_is_tried_again(
     away = folder.with_name(folder.name + "-away")
     folder.rename(away)
     ready = listener.is_ready()
-    executor.start(listener)
+    executor.start(listener, None)
     away.rename(folder)
     await ready
     await executor.stop(0)
@@ -325,14 +318,12 @@ async def test_a_listener_that_raises_does_not_cost_the_runner(
     executor: LocalExecutor, logged_failures: list[Any]
 ) -> None:
     class Raising(Listener):
-        def happened(self, event: Any) -> None:
-            super().happened(event)
+        def happened(self, event: Any, source: Any) -> None:
+            super().happened(event, source)
             raise ZeroDivisionError
 
     listener = Raising()
-    ready = listener.is_ready()
-    executor.start(listener)
-    await ready
+    await begin(executor, listener)
     for job in (1, 2):
         ended = listener.ended(job)
         executor.order(order(job, "true"))

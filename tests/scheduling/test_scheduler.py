@@ -13,7 +13,7 @@ from zope.interface.verify import verifyObject
 from aptask.errors import Conflict, LimitReached, Unavailable
 from aptask.interfaces import IExecutor, IListener
 from aptask.model.description import Description
-from aptask.model.job import Job, State, Status
+from aptask.model.job import Added, Job, State, Status
 from aptask.model.limits import Limits
 from aptask.model.orders import Ended, Progressed, Spawn, Start, Started, Stop
 from aptask.scheduling.scheduler import REMEMBERED, Scheduler
@@ -30,13 +30,16 @@ class Executor:
         self.orders: list[Any] = []
         self.number = 0
 
-    def start(self, listener: Any) -> None:
+    def start(self, listener: Any, applied: Any) -> None:
         pass
 
     def order(self, order: Any) -> None:
         self.orders.append(order)
 
     def stop(self, grace: float) -> Any:
+        raise NotImplementedError
+
+    def leave(self) -> Any:
         raise NotImplementedError
 
     def started(self) -> list[int]:
@@ -94,21 +97,24 @@ class World:
             clock=lambda: self.now,
         )
         if ready:
-            self.scheduler.ready()
+            self.scheduler.ready(())
 
     def submit(self, owner: str = "alice", arguments: bytes = b"{}", **more: Any) -> Job:
-        found: list[Job] = []
-        self.scheduler.submit(owner, SLEEP, arguments, more.get("secrets")).addCallback(
-            found.append
-        )
-        return found[0]
+        secrets = more.pop("secrets", None)
+        found: list[Added] = []
+        self.scheduler.submit(owner, SLEEP, arguments, secrets, **more).addCallback(found.append)
+        job = self.find(found[0].id)
+        assert job is not None
+        return job
 
-    def end(self, number: int, status: Status = Status.DONE, **more: Any) -> None:
+    def end(
+        self, number: int, status: Status = Status.DONE, **more: Any
+    ) -> Deferred[None] | None:
         self.executor.number += 1
         attempt = more.pop("attempt", 1)
-        self.scheduler.happened(
-            Ended(self.executor.number, number, attempt, status, self.now, **more)
-        )
+        source = "runner", self.executor.number
+        end = Ended(source[1], number, attempt, status, self.now, **more)
+        return self.scheduler.happened(end, source)
 
     def find(self, number: int) -> Job | None:
         found: list[Job | None] = []
@@ -144,7 +150,7 @@ def test_nothing_starts_before_the_executor_is_ready() -> None:
     world = World(ready=False)
     world.submit()
     assert world.executor.orders == []
-    world.scheduler.ready()
+    world.scheduler.ready(())
     assert world.executor.started() == [1]
 
 
@@ -174,15 +180,30 @@ def test_a_list_can_be_paged_across_what_runs_and_what_waits() -> None:
 def test_a_job_is_acknowledged_and_started_only_once_it_is_in_the_store() -> None:
     store = Slow()
     world = World(store=store)
-    acknowledged: list[Job] = []
+    acknowledged: list[Added] = []
     world.scheduler.submit("alice", SLEEP, b"{}", None).addCallback(acknowledged.append)
-    assert acknowledged == []
+    world.scheduler.submit("alice", SLEEP, b"{}", None).addCallback(acknowledged.append)
+    assert (acknowledged, world.executor.orders) == ([], [])
     store.commit()
-    assert [job.id for job in acknowledged] == [1]
-    assert world.executor.orders == []  # it is being entered as starting
-    assert acknowledged[0].state is State.ACTIVE
+    assert acknowledged == [Added(1), Added(2)]
+    assert world.executor.started() == [1]  # it was entered as starting
+    world.end(1)
+    assert world.executor.started() == [1]  # the second is being entered as starting
     store.commit()
-    assert world.executor.started() == [1]
+    assert world.executor.started() == [1, 2]
+
+
+def test_one_that_is_entered_as_starting_does_not_overtake_one_that_came_before() -> None:
+    store = Slow()
+    world = World(store=store)
+    world.scheduler.submit("alice", SLEEP, b"{}", None)
+    store.commit()
+    world.scheduler.submit("alice", SLEEP, b"{}", None)
+    world.end(1)
+    world.scheduler.submit("alice", SLEEP, b"{}", None)
+    for _ in range(4):
+        store.commit()
+    assert world.executor.started() == [1, 2]
 
 
 def test_its_end_is_told_only_once_it_is_in_the_store() -> None:
@@ -190,15 +211,17 @@ def test_its_end_is_told_only_once_it_is_in_the_store() -> None:
     world = World(store=store)
     world.scheduler.submit("alice", SLEEP, b"{}", None)
     store.commit()
-    store.commit()
     told: list[Any] = []
     world.scheduler.publisher.subscribe(1, lambda job: told.append(job.state))
-    world.end(1)
+    kept = world.end(1)
     assert told == []
+    assert kept is not None
+    assert not kept.called
     found = world.find(1)
     assert found is not None
     store.commit()
     assert told == [State.ENDED]
+    assert kept.called
 
 
 def test_a_submission_that_the_store_refuses_leaves_nothing_behind() -> None:
@@ -314,11 +337,13 @@ def test_stopping_what_has_ended_is_a_conflict() -> None:
 
 def test_one_stopped_while_it_is_entered_as_starting_never_starts() -> None:
     store = Slow()
-    world = World(store=store)
+    world = World(store=store, ready=False)
     world.scheduler.submit("alice", SLEEP, b"{}", None)
     store.commit()
+    world.scheduler.ready(())
     job = world.find(1)
     assert job is not None
+    assert job.state is State.ACTIVE
     world.scheduler.stop(job, None)
     store.commit()
     store.commit()
@@ -357,7 +382,7 @@ def test_losing_the_executor_interrupts_what_ran_and_keeps_what_waits() -> None:
         assert job is not None
         assert (job.status, job.progress.message) == (Status.INTERRUPTED, "the runner died")
     assert world.listed() == ([(3, 1)], 1)
-    world.scheduler.ready()
+    world.scheduler.ready(())
     assert world.executor.started() == [1, 2, 3]
 
 
@@ -415,15 +440,15 @@ class Fetching(MemoryStore):
         super().__init__()
         self.reads: list[Any] = []
 
-    def get(self, number: int) -> Any:
+    def get_many(self, numbers: Any) -> Any:
         later: Deferred[Any] = Deferred()
-        self.reads.append((later, number))
+        self.reads.append((later, numbers))
         return later
 
     def read(self) -> None:
         reads, self.reads = self.reads, []
-        for later, number in reads:
-            MemoryStore.get(self, number).addCallback(later.callback)
+        for later, numbers in reads:
+            MemoryStore.get_many(self, numbers).addCallback(later.callback)
 
 
 def test_only_the_first_of_those_that_wait_are_kept_whole_in_memory() -> None:
@@ -460,7 +485,7 @@ def restored(store: Any, slots: int = 1) -> World:
     world = World(slots=slots, store=store, ready=False)
     done: list[Any] = []
     world.scheduler.restore().addCallback(done.append)
-    assert done == [None]
+    assert done == [None if store._applied is None else store._applied]
     return world
 
 
@@ -471,7 +496,7 @@ def test_what_an_earlier_daemon_left_waits_on_in_its_order() -> None:
     world = restored(before.store)
     assert world.listed() == ([(1, 1), (2, 2), (3, 3)], 3)
     assert world.listed("alice") == ([(1, 1), (3, 3)], 2)
-    world.scheduler.ready()
+    world.scheduler.ready(())
     assert world.executor.started() == [1]
     world.end(1)
     world.end(2)
@@ -480,17 +505,186 @@ def test_what_an_earlier_daemon_left_waits_on_in_its_order() -> None:
     assert world.submit().id == 4
 
 
-def test_what_an_earlier_daemon_had_launched_is_interrupted_and_not_run_again() -> None:
-    before = World(slots=1)
-    before.submit()
+def test_what_an_earlier_daemon_had_launched_goes_on_where_it_is_held() -> None:
+    before = World(slots=2)
+    for _ in range(3):
+        before.submit()
+    world = restored(before.store, slots=2)
+    assert world.listed() == ([(1, 0), (2, 0), (3, 1)], 3)
+    world.scheduler.ready({(1, 1), (2, 1)})
+    assert world.executor.orders == []
+    world.end(2)
+    assert world.executor.started() == [3]
+
+
+def test_what_was_launched_and_is_not_held_is_ordered_once_more() -> None:
+    # Its executor has never had it, or answers with what became of it.
+    before = World()
     before.submit()
     world = restored(before.store)
+    world.scheduler.ready(())
+    assert world.executor.started() == [1]
+
+
+def test_a_stop_is_said_again_to_whoever_goes_on_with_the_job() -> None:
+    before = World()
+    before.scheduler.stop(before.submit(), 5.0)
+    world = restored(before.store)
+    assert world.executor.orders == []
+    world.scheduler.ready({(1, 1)})
+    assert world.executor.orders == [Stop(1, 1, 7.0)]
+
+
+def test_what_an_earlier_daemon_had_launched_and_is_lost_is_not_run_again() -> None:
+    before = World(slots=2)
+    before.submit()
+    before.scheduler.stop(before.submit(), None)
+    before.submit()
+    world = restored(before.store, slots=2)
+    world.scheduler.lost("the runner died")
+    found = [world.find(1), world.find(2)]
+    assert [job and job.status for job in found] == [Status.INTERRUPTED, Status.STOPPED]
+    assert [job and job.progress.message for job in found] == ["the runner died"] * 2
+    world.scheduler.ready(())
+    assert world.executor.started() == [3]
+
+
+def test_what_asked_for_it_is_queued_again_where_it_would_end_as_interrupted() -> None:
+    world = World()
+    world.submit(secrets=b'{"b":"hush"}', rerun=True)
+    second = world.submit()
+    world.scheduler.happened(Progressed(1, 1, 0.5))
+    world.scheduler.lost("the runner died")
     job = world.find(1)
     assert job is not None
-    assert (job.state, job.status) == (State.ENDED, Status.INTERRUPTED)
-    assert job.progress.message == "the daemon ended while it ran"
-    world.scheduler.ready()
-    assert world.executor.started() == [2]
+    assert (job.state, job.status, job.attempt) == (State.QUEUED, Status.INITIALIZED, 2)
+    assert (job.started, job.exit, job.progress.fraction) == (None, None, None)
+    assert job.progress.message == "the runner died"
+    assert world.listed() == ([(1, 1), (2, 2)], 2)
+    world.scheduler.ready(())
+    order = world.executor.orders[-1]
+    assert (order.job, order.attempt, order.work.command) == (1, 2, ["sleep", "hush"])
+    assert second.state is State.QUEUED
+    world.end(1)  # of the first attempt
+    assert job.state is State.ACTIVE
+    world.end(1, attempt=2)
+    assert job.status is Status.DONE
+
+
+def test_rerun_is_for_what_is_interrupted_alone() -> None:
+    for status in (Status.ERROR, Status.STOPPED, Status.DONE):
+        world = World()
+        job = world.submit(rerun=True)
+        world.end(1, status)
+        assert (job.state, job.status) == (State.ENDED, status)
+    world = World()
+    job = world.submit(rerun=True)
+    world.scheduler.stop(job, None)
+    world.scheduler.lost("the runner died")
+    assert (job.state, job.status) == (State.ENDED, Status.STOPPED)
+
+
+def test_rerun_outlives_the_daemon() -> None:
+    before = World()
+    before.submit(rerun=True)
+    world = restored(before.store)
+    world.scheduler.lost("the machine was restarted")
+    again = restored(world.store)
+    assert again.listed() == ([(1, 1)], 1)
+    again.scheduler.ready(())
+    assert again.executor.orders[0].attempt == 2
+
+
+def test_what_was_never_ordered_is_not_lost_with_the_executor() -> None:
+    store = Slow()
+    world = World(store=store)
+    world.scheduler.submit("alice", SLEEP, b"{}", None)
+    world.scheduler.paused()
+    store.commit()
+    world.scheduler.lost("the runner died")
+    assert world.executor.orders == []
+    world.scheduler.ready(())
+    assert world.executor.started() == [1]
+
+
+def test_one_that_was_not_ordered_yet_is_stopped_at_once() -> None:
+    store = Slow()
+    world = World(store=store)
+    world.scheduler.submit("alice", SLEEP, b"{}", None)
+    world.scheduler.paused()
+    store.commit()
+    job = world.find(1)
+    assert job is not None
+    world.scheduler.stop(job, None)
+    store.commit()
+    assert (job.state, job.status) == (State.ENDED, Status.STOPPED)
+    world.scheduler.ready(())
+    assert world.executor.orders == []
+
+
+def test_one_that_was_launched_when_the_daemon_closes_waits_for_the_next_one() -> None:
+    store = Slow()
+    world = World(store=store)
+    world.scheduler.submit("alice", SLEEP, b"{}", None)
+    world.scheduler.close()
+    store.commit()
+    store.commit()
+    assert world.executor.orders == []
+    after = restored(world.store)
+    assert after.listed() == ([(1, 1)], 1)
+    job = after.find(1)
+    assert job is not None
+    assert (job.attempt, job.started) == (1, None)
+
+
+def test_an_end_that_the_book_does_not_get_is_not_safe(logged_failures: list[Any]) -> None:
+    class Closing(MemoryStore):
+        def update(self, job: Job, **more: Any) -> Any:
+            return fail(Unavailable("the store is closed"))
+
+    world = World(store=Closing())
+    world.submit()
+    kept = world.end(1)
+    assert kept is not None
+    assert not kept.called or kept.paused
+    logged_failures.clear()
+
+
+def test_the_same_once_is_the_same_job_whether_it_waits_runs_or_has_ended() -> None:
+    world = World()
+    found: list[Added] = []
+
+    def submit(**keys: str) -> None:
+        world.scheduler.submit("alice", SLEEP, b"{}", None, **keys).addCallback(found.append)
+
+    for keys in ({"once": "a"}, {"unique": "b"}):
+        submit(**keys)
+        submit(**keys)
+    world.end(1)
+    world.end(2)
+    submit(once="a")
+    submit(unique="b")
+    assert found == [
+        Added(1),
+        Added(1, existing=True),
+        Added(2),
+        Added(2, existing=True),
+        Added(1, existing=True),
+        Added(3),
+    ]
+    assert world.executor.started() == [1, 2, 3]
+    world.end(3)
+    assert world.submit().state is State.ACTIVE  # no slot was lost on the way
+
+
+def test_the_executor_is_told_where_the_book_is() -> None:
+    world = World()
+    world.scheduler.joined("runner")
+    world.submit()
+    world.end(1)
+    done: list[Any] = []
+    World(store=world.store, ready=False).scheduler.restore().addCallback(done.append)
+    assert done == [("runner", 1)]
 
 
 def test_one_that_is_stopped_while_it_is_fetched_does_not_run_and_gives_its_slot_back() -> None:
@@ -498,30 +692,29 @@ def test_one_that_is_stopped_while_it_is_fetched_does_not_run_and_gives_its_slot
     before.submit()
     before.submit()
     world = restored(before.store)
-    world.scheduler.ready()
-    world.store.read()  # for the first, which then starts
-    world.end(1)
-    (fetching,) = world.store.reads
+    world.scheduler.ready(())
+    ((_, numbers),) = world.store.reads
+    assert numbers == [1, 2]
     job: list[Any] = []
-    MemoryStore.get(world.store, 2).addCallback(job.append)
+    MemoryStore.get(world.store, 1).addCallback(job.append)
     world.scheduler.stop(job[0], None)
-    assert fetching[1] == 2
     world.store.read()
-    assert world.executor.started() == [1]
+    assert world.executor.started() == [2]
+    world.end(2)
     third = world.submit()
-    assert world.executor.started() == [1, third.id]
+    assert world.executor.started() == [2, third.id]
 
 
 def test_one_that_cannot_be_fetched_is_tried_again(logged_failures: list[Any]) -> None:
     before = World(ready=False, store=Fetching())
     before.submit()
     world = restored(before.store)
-    world.scheduler.ready()
+    world.scheduler.ready(())
     ((later, _),) = world.store.reads
     world.store.reads.clear()
     later.errback(Unavailable("the disk is gone"))
     logged_failures.clear()
-    assert world.listed()[1] == 1
-    world.scheduler.ready()
+    assert world.scheduler._queue.line.position(1) == 1
+    world.scheduler.ready(())
     world.store.read()
     assert world.executor.started() == [1]
