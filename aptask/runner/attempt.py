@@ -22,7 +22,7 @@ from aptask.errors import AptaskError
 from aptask.model.description import Kind
 from aptask.model.job import Status
 from aptask.model.orders import NOTHING_RETURNED, Call, Ended, Progressed, Spawn, Start, Started
-from aptask.model.progress import clean
+from aptask.model.progress import MESSAGE_LENGTH, clean
 from aptask.parsers import make_parser
 from aptask.runner import family
 from aptask.runner.children import Child, Employer
@@ -395,6 +395,8 @@ class Attempt:
         order, time = self.order, self._host.now()
         progress = self._reading.progress
         told = progress.message if message is None else clean(message)
+        if self._reading.cut is not None:
+            told = _with_note(told, f"its output is cut: {self._reading.cut}")
         self._host.ended(
             self,
             lambda number: Ended(
@@ -409,3 +411,11 @@ class Attempt:
                 fraction=progress.fraction,
             ),
         )
+
+
+def _with_note(message: str | None, note: str) -> str:
+    """A message with something said behind it, within the length of a message."""
+    if not message:
+        return clean(note)
+    note = f" ({clean(note)})"
+    return message[: MESSAGE_LENGTH - len(note)] + note

@@ -29,7 +29,7 @@ class RunnerLink(LineOnlyReceiver):
 
     Args:
         runner: takes the orders.
-        lost: called when the connection that counted is gone.
+        lost: called when it is gone.
     """
 
     delimiter = b"\n"
@@ -92,22 +92,25 @@ class RunnerLinkFactory(Factory):
 
     Args:
         reactor: tells the time.
-        runner: takes the orders.
-        abandoned: called when the last daemon has gone.
+        runner: takes the orders, and hears whether a daemon is there.
+
+    Attributes:
+        was_linked: whether any daemon has ever come.
     """
 
     noisy = False
 
-    def __init__(self, reactor: Any, runner: Runner, abandoned: Callable[[], None]) -> None:
+    def __init__(self, reactor: Any, runner: Runner) -> None:
         self.was_linked = False
         self._reactor = reactor
         self._runner = runner
-        self._abandoned = abandoned
         self._current: RunnerLink | None = None
         self._closed: Deferred[None] | None = None
 
-    def buildProtocol(self, addr: object) -> RunnerLink:
-        """A new daemon's connection: the one before is closed."""
+    def buildProtocol(self, addr: object) -> RunnerLink | None:
+        """A new daemon's connection: the one before is closed; none, once this is closed itself."""
+        if self._closed is not None:
+            return None
         self.was_linked = True
         before, self._current = self._current, RunnerLink(self._runner, self._gone)
         if before is not None:
@@ -129,7 +132,5 @@ class RunnerLinkFactory(Factory):
     def _gone(self, link: RunnerLink) -> None:
         if link is self._current:
             self._current = None
-            if self._closed is None:
-                self._abandoned()
-            else:
+            if self._closed is not None:
                 self._closed.callback(None)

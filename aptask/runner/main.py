@@ -1,17 +1,18 @@
 """The runner process: `python -m aptask.runner.main DATA INSTANCE`, started by the daemon.
 
 It leaves the daemon's session, serves orders on `DATA/runner.sock`, says on descriptor 3 that it
-does, and ends when it is told to, or when no daemon is there any more. Rules:
+does, and outlives the daemon. It ends when it is told to; when the daemon that started it never
+came; and without a daemon once it has no jobs, which have as long as the daemon said. Rules:
 
 - There is one runner in a data folder: another waits until the jobs of the one before have ended.
-- What was told last reaches the daemon before the process ends.
+- What was told last has reached the daemon before the process ends, or is in its spool.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,10 @@ from twisted.logger import Logger, globalLogBeginner, textFileLogObserver
 
 from aptask.model.orders import READY_DESCRIPTOR, RUNNER_SOCKET
 from aptask.runner.link import RunnerLinkFactory
-from aptask.runner.runner import Runner
+from aptask.runner.lock import take
+from aptask.runner.runner import ABANDONED_GRACE, Runner
 from aptask.storage.folder import private_files
 
-LOCK = "runner.lock"
-"""The name of the file in the data folder that a runner holds for as long as it lives."""
-ABANDONED_GRACE = 5.0
-"""Seconds that jobs have to end when the daemon died, or when the runner is sent SIGTERM."""
 LINK_SECONDS = 30.0
 """Within these seconds the daemon that started it has come, or has died."""
 
@@ -47,16 +45,12 @@ def main(reactor: Any, folder: Path, instance: str) -> None:
     globalLogBeginner.beginLoggingTo(
         [textFileLogObserver(sys.stderr)], redirectStandardIO=False, discardBuffer=True
     )
-    with private_files():
-        lock = _lock(folder)
+    lock = take(folder, lambda: _log.info("an earlier runner is still ending its jobs"))
     runner = Runner(reactor, folder, instance, 2, os.environ)
 
-    def abandoned() -> None:
-        runner.quit(ABANDONED_GRACE, "the daemon died")
-
-    def come_or_dead() -> None:
+    def never_came() -> None:
         if not links.was_linked:
-            abandoned()
+            runner.quit(ABANDONED_GRACE, "the daemon died")
 
     def end() -> Deferred[None]:
         # Where it is already on its way, this changes nothing.
@@ -69,7 +63,7 @@ def main(reactor: Any, folder: Path, instance: str) -> None:
         except ReactorNotRunning:
             pass  # it was stopped by a signal, and waits for this
 
-    links = RunnerLinkFactory(reactor, runner, abandoned)
+    links = RunnerLinkFactory(reactor, runner)
     over: Deferred[None] = Deferred()
     runner.gone.addCallback(lambda _: links.close()).chainDeferred(over)
     over.addErrback(lambda failure: _log.failure("the link could not be closed", failure))
@@ -78,29 +72,18 @@ def main(reactor: Any, folder: Path, instance: str) -> None:
     with private_files():
         reactor.listenUNIX(str(folder / RUNNER_SOCKET), links, mode=0o600)
     reactor.addSystemEventTrigger("before", "shutdown", end)
-    reactor.callWhenRunning(_say_ready, abandoned)
-    reactor.callLater(LINK_SECONDS, come_or_dead)
+    reactor.callWhenRunning(_say_ready, never_came)
+    reactor.callLater(LINK_SECONDS, never_came)
     reactor.run()
-    lock.close()
+    os.close(lock)
 
 
-def _lock(folder: Path) -> Any:
-    """Wait until there is no other runner; the file that is given keeps others away."""
-    file = open(folder / LOCK, "ab")  # noqa: SIM115 - for as long as the process lives
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        _log.info("an earlier runner is still ending its jobs")
-        fcntl.flock(file, fcntl.LOCK_EX)
-    return file
-
-
-def _say_ready(abandoned: Any) -> None:
+def _say_ready(never_came: Callable[[], None]) -> None:
     try:
         os.write(READY_DESCRIPTOR, b"ready\n")
         os.close(READY_DESCRIPTOR)
     except OSError:
-        abandoned()
+        never_came()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ The runner alone writes; the daemon only reads, while the job runs and after it.
   tells up to which offset; after that, the second. So a reader takes what lies before the second
   number as it was before it read, and trusts what the first, as it is afterwards, has not yet
   given up to be written over.
+- There is a ring only behind a full head: so the files tell their halves, whatever the capacity
+  is now.
 - A job that writes nothing has no files.
 """
 
@@ -34,54 +36,150 @@ def ring_path(folder: Path, job: int) -> Path:
 
 
 class Writer:
-    """Keeps what one job writes. Files are made with the first byte.
+    """Keeps what one attempt writes. Files are made, or gone on with, with the first byte.
 
     Args:
         folder: exists.
         job: its number.
-        capacity: bytes kept, half of them in each file; at least 2.
+        capacity: bytes kept, half of them in each file; at least 2. Where earlier attempts have
+            filled more than the head, it stays what it was for them.
+        attempt: its number. One that is not the first goes on behind what is there, with a line
+            between that says so.
+
+    Attributes:
+        written: the offset behind what was written last.
     """
 
-    def __init__(self, folder: Path, job: int, capacity: int) -> None:
+    def __init__(self, folder: Path, job: int, capacity: int, attempt: int = 1) -> None:
+        self.written = 0
         self._folder = folder
         self._job = job
+        self._capacity = capacity
         self._half = capacity // 2
+        self._attempt = attempt
+        self._is_begun = False
         self._head = -1
         self._ring = -1
-        self._told = 0
-        self.written = 0
+        self._begun = 0
+        """the first number: up to this offset, the ring may be written over"""
 
     def write(self, data: bytes) -> None:
         """Keep what can be kept.
 
         Raises:
-            OSError: the disk is full, or the folder is gone.
+            OSError: the disk is full, or the folder is gone. What came before it is kept.
         """
-        if data and self.written < self._half:
+        if not data:
+            return
+        if not self._is_begun:
+            self._is_begun = True
+            if self._attempt > 1:
+                data = self._go_on() + data
+        if self.written < self._half:
             if self._head < 0:
-                self._head = _open(head_path(self._folder, self._job), os.O_WRONLY | os.O_TRUNC)
+                self._head = _open(head_path(self._folder, self._job), self._making)
             first = data[: self._half - self.written]
-            _write_all(self._head, first, self.written)
-            self.written += len(first)
+            self._put(self._head, first, self.written)
             data = data[len(first) :]
         if data:
             self._write_ring(data)
 
+    @property
+    def _making(self) -> int:
+        return os.O_TRUNC if self._attempt == 1 else 0
+
     def _write_ring(self, data: bytes) -> None:
         if self._ring < 0:
-            self._ring = _open(ring_path(self._folder, self._job), os.O_WRONLY | os.O_TRUNC)
+            self._ring = _open(ring_path(self._folder, self._job), self._making)
         skipped = max(0, len(data) - self._half)
-        self.written += skipped
-        data = data[skipped:]
         end = self.written + len(data)
-        _write_all(self._ring, _NUMBERS.pack(end, self._told), 0)
-        place = (self.written - self._half) % self._half
-        first = data[: self._half - place]
-        _write_all(self._ring, first, _NUMBERS.size + place)
-        if len(first) < len(data):
-            _write_all(self._ring, data[len(first) :], _NUMBERS.size)
-        self.written = self._told = end
-        _write_all(self._ring, _NUMBERS.pack(end, end), 0)
+        data = data[skipped:]
+        self._tell(max(self._begun, end), self.written)
+        self._begun = max(self._begun, end)
+        self.written += skipped
+        try:
+            place = self._place(self.written)
+            first = data[: self._half - place]
+            self._put(self._ring, first, _NUMBERS.size + place)
+            if len(first) < len(data):
+                self._put(self._ring, data[len(first) :], _NUMBERS.size)
+        finally:
+            self._tell(self._begun, self.written)
+
+    def _place(self, offset: int) -> int:
+        return (offset - self._half) % self._half
+
+    def _tell(self, begun: int, written: int) -> None:
+        _write_all(self._ring, _NUMBERS.pack(begun, written), 0)
+
+    def _put(self, descriptor: int, data: bytes, place: int) -> None:
+        """Write what follows at `written`, which counts every byte that the disk has taken."""
+        view = memoryview(data)
+        while view:
+            count = os.pwrite(descriptor, view, place)
+            self.written += count
+            view = view[count:]
+            place += count
+
+    def _go_on(self) -> bytes:
+        """Find the end of what earlier attempts wrote.
+
+        Returns:
+            what has to stand between that and what this one writes.
+        """
+        head, ring = head_path(self._folder, self._job), ring_path(self._folder, self._job)
+        size, self._ring = _size(head), _open_if_there(ring, os.O_RDWR)
+        self._head = _open_if_there(head, os.O_RDWR)
+        if self._ring < 0:
+            self.written = size
+            self._half = max(self._half, size)
+        else:
+            self._begun, told = _numbers(self._ring)
+            self._half = size
+            # An attempt whose runner was killed may have told of a ring before it wrote to it.
+            self.written = max(told, size)
+            kept = min(size, self.written - size)
+            if size == 0 or os.fstat(self._ring).st_size < kept + (_NUMBERS.size if kept else 0):
+                return self._begin_anew()
+        if self.written == 0:
+            return b""
+        seam = b"" if self._last_byte() == b"\n" else b"\n"
+        return seam + b"[aptask: attempt %d]\n" % self._attempt
+
+    def _begin_anew(self) -> bytes:
+        self.close()
+        Outputs(self._folder, self._capacity).remove(self._job)
+        self._half = self._capacity // 2
+        self.written = self._begun = 0
+        return b"[aptask: attempt %d; what was kept of those before is damaged]\n" % self._attempt
+
+    def _last_byte(self) -> bytes:
+        last = self.written - 1
+        if last < self._half:
+            return os.pread(self._head, 1, last)
+        return os.pread(self._ring, 1, _NUMBERS.size + self._place(last))
+
+    def cut(self, why: str) -> None:
+        """Say at the end of what is kept that nothing more is: over its last bytes, since a full
+        disk has no room for more. Where nothing is kept, nothing can be said.
+
+        Raises:
+            OSError: the disk does not take that either.
+        """
+        line = f"\n[aptask: output is cut here: {why}]\n".encode()
+        # What the ring has given up to be written over is not read any more.
+        oldest = self._begun - self._half
+        room = self.written - (oldest if oldest > self._half else 0)
+        line = line[: max(0, room)]
+        start = self.written - len(line)
+        first = line[: max(0, self._half - start)]
+        if first:
+            _write_all(self._head, first, start)
+        rest = line[len(first) :]
+        if rest:
+            place = self._place(start + len(first))
+            _write_all(self._ring, rest[: self._half - place], _NUMBERS.size + place)
+            _write_all(self._ring, rest[self._half - place :], _NUMBERS.size)
 
     def close(self) -> None:
         """Close the files; what was written stays."""
@@ -96,7 +194,7 @@ class Outputs:
 
     Args:
         folder: where the files are.
-        capacity: as the writers have it.
+        capacity: as the writers have it. What was written with another one is read all the same.
     """
 
     def __init__(self, folder: Path, capacity: int) -> None:
@@ -118,47 +216,28 @@ class Outputs:
         Raises:
             OSError: a file is there but cannot be read.
         """
-        if offset < self._half:
-            data = _read(head_path(self._folder, job), offset, min(limit, self._half - offset))
-            offset += len(data)
-            if offset < self._half or len(data) == limit:
-                return data, offset
+        ring = _open_if_there(ring_path(self._folder, job), os.O_RDONLY)
+        if ring < 0:
+            data = _read(head_path(self._folder, job), offset, limit)
+            return data, offset + len(data)
+        try:
+            half = _size(head_path(self._folder, job)) or self._half
+            data = b""
+            if offset < half:
+                data = _read(head_path(self._folder, job), offset, min(limit, half - offset))
+                offset += len(data)
+                if offset < half or len(data) == limit:
+                    return data, offset
             # On into the ring: a character may lie on both sides of the seam.
-            behind, offset = self._read_ring(job, offset, limit - len(data))
+            behind, offset = _read_ring(ring, half, offset, limit - len(data))
             return data + behind, offset
-        return self._read_ring(job, offset, limit)
-
-    def _read_ring(self, job: int, offset: int, limit: int) -> tuple[bytes, int]:
-        try:
-            descriptor = os.open(ring_path(self._folder, job), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return b"", offset
-        try:
-            start = offset
-            for _ in range(READS):
-                begun, total = _numbers(descriptor)
-                start = max(offset, begun - self._half, self._half)
-                data = self._pieces(descriptor, start, min(limit, max(0, total - start)))
-                if start >= _numbers(descriptor)[0] - self._half:
-                    break
-            else:
-                return b"", offset  # it is written faster than read: the next one may have it
         finally:
-            os.close(descriptor)
-        if start > offset:
-            gap = f"\n[aptask: {start - offset:,} bytes are left out here]\n".encode()
-            return gap + data, start + len(data)
-        return data, start + len(data)
-
-    def _pieces(self, descriptor: int, start: int, length: int) -> bytes:
-        place = (start - self._half) % self._half
-        first = os.pread(descriptor, min(length, self._half - place), _NUMBERS.size + place)
-        rest = length - len(first)
-        return first + os.pread(descriptor, rest, _NUMBERS.size) if rest > 0 else first
+            os.close(ring)
 
     def remove(self, job: int) -> None:
         """Remove what is kept of a job."""
-        for path in (head_path(self._folder, job), ring_path(self._folder, job)):
+        # The ring first: one without its head cannot be read.
+        for path in (ring_path(self._folder, job), head_path(self._folder, job)):
             path.unlink(missing_ok=True)
 
     def jobs(self) -> set[int]:
@@ -170,8 +249,47 @@ class Outputs:
         }
 
 
-def _open(path: Path, flags: int) -> int:
-    return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _read_ring(ring: int, half: int, offset: int, limit: int) -> tuple[bytes, int]:
+    start = offset
+    for _ in range(READS):
+        begun, total = _numbers(ring)
+        start = max(offset, begun - half, half)
+        data = _pieces(ring, half, start, min(limit, max(0, total - start)))
+        if start >= _numbers(ring)[0] - half:
+            break
+    else:
+        return b"", offset  # it is written faster than read: the next one may have it
+    if start > offset:
+        gap = f"\n[aptask: {start - offset:,} bytes are left out here]\n".encode()
+        return gap + data, start + len(data)
+    return data, start + len(data)
+
+
+def _pieces(ring: int, half: int, start: int, length: int) -> bytes:
+    place = (start - half) % half
+    first = os.pread(ring, min(length, half - place), _NUMBERS.size + place)
+    rest = length - len(first)
+    return first + os.pread(ring, rest, _NUMBERS.size) if rest > 0 else first
+
+
+def _open(path: Path, flags: int = 0) -> int:
+    return os.open(path, flags | os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _open_if_there(path: Path, flags: int) -> int:
+    """A descriptor, or -1 where there is no such file."""
+    try:
+        return os.open(path, flags | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return -1
+
+
+def _size(path: Path) -> int:
+    """Bytes in a file; 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _write_all(descriptor: int, data: bytes, place: int) -> None:

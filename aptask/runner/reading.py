@@ -3,13 +3,15 @@
 Rules:
 
 - It is told at most ten times a second, the newest only, and the last is never lost.
-- A parser that raises is dropped, and the job goes on; so is a disk that is full.
+- A parser that raises is dropped, and the job goes on.
+- Where the disk takes no more of the output, that is said at its end, and the job goes on.
 - Whatever comes, the work for one piece of it is bounded, and so is what is remembered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -53,12 +55,14 @@ class Reading:
 
     Attributes:
         progress: how far the job is.
+        cut: why its output is not kept to its end; None while it is.
     """
 
     _log = Logger()
 
     def __init__(self, reactor: Any, job: int, writer: Writer, tell: Callable[[], object]) -> None:
         self.progress = NOTHING
+        self.cut: str | None = None
         self._reactor = reactor
         self._job = job
         self._writer: Writer | None = writer
@@ -81,7 +85,7 @@ class Reading:
                 self._writer.write(data)
             except OSError as error:
                 self._log.error("output of job {job} is cut: {error}", job=self._job, error=error)
-                self._close_writer()
+                self._cut_output(error)
         if self._parser is not None:
             self._parse(self._parser.feed, data)
 
@@ -154,6 +158,13 @@ class Reading:
         if self.progress is not self._told:
             self._telling = self._reactor.callLater(REPORT_SECONDS, self._tell_newest)
             self._tell()
+
+    def _cut_output(self, error: OSError) -> None:
+        self.cut = error.strerror or str(error)
+        if self._writer is not None:
+            with suppress(OSError):
+                self._writer.cut(self.cut)
+        self._close_writer()
 
     def _close_writer(self) -> None:
         writer, self._writer = self._writer, None

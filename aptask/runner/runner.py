@@ -2,16 +2,18 @@
 
 Rules:
 
-- `Started` and `Ended` are numbered from 1 and kept until the daemon says that it has them.
+- `Started` and `Ended` are numbered and kept until the daemon says that it has them: see `ledger`.
 - An order that was had already is answered with what became of it, not carried out again.
+- Nothing is told to a daemon before its first `Hello`: what it missed comes first.
 - Progress is not kept: while the daemon does not read, only the newest of each job waits.
+- Without its daemon it goes on, for as long as that one said, until its jobs have ended.
+- It does not end while only it knows of the end of a job.
 - A fault in one attempt is logged and stays with it.
 """
 
 from __future__ import annotations
 
 import os
-import pwd
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,19 +40,26 @@ from aptask.model.orders import (
 from aptask.runner import ending, family
 from aptask.runner.attempt import Attempt
 from aptask.runner.employing import Nursery
+from aptask.runner.environment import clean, home_of
 from aptask.runner.family import Family
+from aptask.runner.ledger import Ledger
 from aptask.runner.output import Outputs, Writer
 from aptask.runner.process import CannotSpawn
 from aptask.runner.sessions import Sessions
+from aptask.runner.spool import Spool
 
 LOOK_SECONDS = 2.0
 """How often the runner sees whether what it believes to run still does."""
 
+ABANDONED_GRACE = 5.0
+"""Seconds that jobs have to end when no daemon comes, or when the runner is sent SIGTERM."""
+ORPHAN_SECONDS = 3600.0
+"""How long a daemon is waited for that has not said how long."""
+
 QUIT = "the daemon was stopped"
 """Why jobs end with a runner that was ordered to quit."""
-
-INHERITED = ("PATH", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR")
-"""What jobs have of the daemon's environment, beside HOME and LC_*."""
+NOT_STARTED = "could not be started: {}"
+"""Why a job ends that a fault of this process kept from beginning."""
 
 
 class Link(Protocol):
@@ -89,22 +98,23 @@ class Runner:
         self._folder = os.path.realpath(folder)
         self._outputs = folder / "output"
         self._outputs.mkdir(mode=0o700, exist_ok=True)
-        self.home = _home(environment)
+        self.home = home_of(environment)
         self._environment = {
-            **_clean(environment, self.home),
+            **clean(environment, self.home),
             "PYTHONUNBUFFERED": "1",
             "APTASK_DATA": str(folder),
         }
         self._attempts: dict[tuple[int, int], Attempt] = {}
-        self._kept: dict[int, Started | Ended] = {}
-        """the events that the daemon may not have yet, by their numbers, in their order"""
-        self._ended: dict[tuple[int, int], Ended] = {}
-        """those of them that tell of an end, by job and attempt"""
-        self._last = 0
+        self._ledger = Ledger(reactor, Spool(folder, instance), self._end_if_over)
         self._untold: dict[Attempt, None] = {}
         self._link: Link | None = None
+        self._is_greeted = False
+        """whether the daemon has said `Hello`"""
+        self._orphan_seconds = ORPHAN_SECONDS
+        self._waiting: Any = None
+        """ends the jobs when no daemon comes back"""
         self.gone: Deferred[None] = Deferred()
-        """fires when, having been told to quit, nothing is left"""
+        """fires when nothing is left: it was told to quit, or has no jobs and no daemon any more"""
         self._quits: str | None = None
         self._adopts = family.adopt_orphans()
         self.programs: set[int] = set()
@@ -121,13 +131,22 @@ class Runner:
 
     def connected(self, link: Link) -> None:
         """A daemon is there; it takes the place of one before."""
-        self._link = link
-        self.drained()
+        self._link, self._is_greeted = link, False
+        self._ledger.has_daemon = True
+        self._stop_waiting()
 
     def disconnected(self, link: Link) -> None:
         """A daemon is gone."""
-        if self._link is link:
-            self._link = None
+        if self._link is not link:
+            return
+        self._link = None
+        self._ledger.has_daemon = False
+        self._ledger.sync()
+        if self._quits is None:
+            seconds = self._orphan_seconds
+            why = f"no daemon came back within {seconds:g} s"
+            self._waiting = self.reactor.callLater(seconds, self.quit, ABANDONED_GRACE, why)
+        self._end_if_over()
 
     def drained(self) -> None:
         """The daemon reads again: it hears the newest progress of each job that has some."""
@@ -141,35 +160,35 @@ class Runner:
             case Start():
                 self._start(order)
             case Stop():
-                attempt = self._attempts.get((order.job, order.attempt))
-                if attempt is not None:
-                    attempt.stop(order.grace)
+                self._stop(order)
             case Forget():
-                self._forget(order.number)
+                self._ledger.forget(order.number)
             case Hello():
                 self._welcome(order)
             case Quit():
                 self.quit(order.grace)
 
     def _welcome(self, hello: Hello) -> None:
+        self._orphan_seconds = max(0.0, hello.orphan_timeout)
+        is_first, self._is_greeted = not self._is_greeted, True
         self._tell(Welcome(LINK_VERSION, self.instance, os.getpid(), tuple(self._attempts)))
+        if not is_first:
+            return
         if hello.instance == self.instance:
-            for event in tuple(self._kept.values()):
-                if event.number > hello.after:
-                    self._tell(event)
+            for event in self._ledger.after(hello.after):
+                self._tell(event)
+        for attempt in tuple(self._attempts.values()):
+            self.progressed(attempt)
 
-    def _forget(self, last: int) -> None:
-        for number in tuple(self._kept):
-            if number > last:
-                break
-            event = self._kept.pop(number)
-            if isinstance(event, Ended):
-                del self._ended[event.job, event.attempt]
+    def _stop_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and waiting.active():
+            waiting.cancel()
 
     def _start(self, order: Start) -> None:
         key = order.job, order.attempt
-        if key in self._ended:
-            self._tell(self._ended[key])
+        if key in self._ledger.ends:
+            self._tell(self._ledger.ends[key])
             return
         if key in self._attempts:
             return  # its events tell
@@ -177,15 +196,33 @@ class Runner:
             # A daemon that did not order this has to wait for the next runner, lest it send its
             # whole queue: for it these jobs are lost with this one.
             if self._quits is QUIT:
-                status, now = Status.INTERRUPTED, self.now()
-                self._keep(lambda number: Ended(number, *key, status, now, message=QUIT))
+                self._end_unbegun(key, Status.INTERRUPTED, QUIT)
             return
-        attempt = self._attempts[key] = Attempt(order, self)
+        try:
+            attempt = Attempt(order, self)
+        except Exception as error:
+            self._log.failure("job {job} could not be begun", job=order.job)
+            self._end_unbegun(key, Status.ERROR, NOT_STARTED.format(error))
+            return
+        self._attempts[key] = attempt
         try:
             attempt.begin()
         except Exception as error:
             self._log.failure("job {job} could not be begun", job=order.job)
-            attempt.fail(f"could not be started: {error}")
+            attempt.fail(NOT_STARTED.format(error))
+
+    def _stop(self, order: Stop) -> None:
+        key = order.job, order.attempt
+        if key in self._attempts:
+            self._attempts[key].stop(order.grace)
+        elif key in self._ledger.ends:
+            self._tell(self._ledger.ends[key])
+        else:
+            self._end_unbegun(key, Status.STOPPED, None)
+
+    def _end_unbegun(self, key: tuple[int, int], status: Status, message: str | None) -> None:
+        now = self.now()
+        self._keep(lambda number: Ended(number, *key, status, now, message=message))
 
     def quit(self, grace: float, why: str = QUIT) -> None:
         """End all jobs as interrupted, and the nursery; `gone` fires when nothing is left.
@@ -198,15 +235,24 @@ class Runner:
         self._quits = self._quits or why
         for attempt in tuple(self._attempts.values()):
             attempt.stop(min(grace, attempt.order.grace), Status.INTERRUPTED, why)
-        self._end_if_quit()
+        self._end_if_over()
 
-    def _end_if_quit(self) -> None:
-        if self._quits is not None and not self._attempts and not self.gone.called:
-            if self._looking.running:
-                self._looking.stop()
-            self.nursery.close()
-            self.end_strays()
-            self.gone.callback(None)
+    def _end_if_over(self) -> None:
+        """End where nothing is left to do, and nothing that only this process knows."""
+        is_wanted = self._quits is None and self._waiting is None
+        if is_wanted or self._attempts or self.gone.called:
+            return
+        if self._link is not None:
+            self._ledger.sync()  # the daemon may die before it has read the last events
+        elif not self._ledger.is_safe:
+            return
+        self._stop_waiting()
+        if self._looking.running:
+            self._looking.stop()
+        self._ledger.close()
+        self.nursery.close()
+        self.end_strays()
+        self.gone.callback(None)
 
     # What attempts need: see `aptask.runner.attempt.Host`
 
@@ -215,9 +261,10 @@ class Runner:
         return self._environment
 
     def writer(self, order: Start) -> Writer:
-        """Keeps the output of an attempt, in the place of whatever was there before."""
-        Outputs(self._outputs, order.output_bytes).remove(order.job)
-        return Writer(self._outputs, order.job, order.output_bytes)
+        """Keeps the output of an attempt: behind that of earlier ones, if it is not the first."""
+        if order.attempt == 1:
+            Outputs(self._outputs, order.output_bytes).remove(order.job)
+        return Writer(self._outputs, order.job, order.output_bytes, order.attempt)
 
     def family(self, marked: str) -> Family:
         """Finds the family of an attempt."""
@@ -253,7 +300,7 @@ class Runner:
 
     def progressed(self, attempt: Attempt) -> None:
         """Tell how far an attempt is, or remember to."""
-        if self._link is not None and self._link.is_free():
+        if self._link is not None and self._is_greeted and self._link.is_free():
             self._link.send(attempt.progress_event())
         else:
             self._untold[attempt] = None
@@ -263,17 +310,13 @@ class Runner:
         self._untold.pop(attempt, None)
         del self._attempts[attempt.order.job, attempt.order.attempt]
         self._keep(event)
-        self._end_if_quit()
+        self._end_if_over()
 
     def _keep(self, make: Callable[[int], Started | Ended]) -> None:
-        self._last += 1
-        event = self._kept[self._last] = make(self._last)
-        if isinstance(event, Ended):
-            self._ended[event.job, event.attempt] = event
-        self._tell(event)
+        self._tell(self._ledger.add(make))
 
     def _tell(self, event: Event) -> None:
-        if self._link is not None:
+        if self._link is not None and self._is_greeted:
             self._link.send(event)
 
     def has_orphans(self, family: ending.Family) -> bool:
@@ -318,6 +361,7 @@ class Runner:
                 attempt.look_after()
             except Exception:
                 self._log.failure("job {job} could not be looked after", job=attempt.order.job)
+        self._ledger.try_again()
         try:
             self.nursery.retire_idle()
             self.end_strays()
@@ -338,30 +382,3 @@ def _reap(pid: int) -> bool:
         return os.waitpid(pid, os.WNOHANG)[0] != 0
     except ChildProcessError:
         return True
-
-
-def _home(environment: Mapping[str, str]) -> str:
-    home = environment.get("HOME") or _account(5)
-    return home if Path(home).is_dir() else "/"
-
-
-def _clean(environment: Mapping[str, str], home: str) -> dict[str, str]:
-    clean = {
-        name: value
-        for name, value in environment.items()
-        if name in INHERITED or name.startswith("LC_")
-    }
-    clean.setdefault("PATH", os.defpath)
-    for name, place in (("USER", 0), ("LOGNAME", 0), ("SHELL", 6)):
-        if name not in clean and _account(place):
-            clean[name] = _account(place)
-    clean["HOME"] = home
-    return clean
-
-
-def _account(place: int) -> str:
-    """A field of the line that passwd(5) has of this account, or nothing."""
-    try:
-        return str(pwd.getpwuid(os.getuid())[place])
-    except KeyError:
-        return ""

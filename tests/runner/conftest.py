@@ -47,7 +47,12 @@ CAPACITY = 1 << 16
 class RunnerProcess:
     """A runner and its data folder, driven order by order."""
 
-    def __init__(self, folder: Path, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        environment: dict[str, str] | None = None,
+        main: tuple[str, ...] = ("-m", "aptask.runner.main"),
+    ) -> None:
         self.data = folder
         self.instance = os.urandom(4).hex()
         self.events: list[Event] = []
@@ -58,7 +63,7 @@ class RunnerProcess:
             log = stack.enter_context((folder / "runner.log").open("ab"))
             try:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "aptask.runner.main", folder, self.instance],
+                    [sys.executable, "-P", *main, folder, self.instance],
                     env={**os.environ, **(environment or {})},
                     stderr=log,
                     preexec_fn=lambda: _prepare(ready_end),
@@ -73,14 +78,23 @@ class RunnerProcess:
     def log(self) -> str:
         return (self.data / "runner.log").read_text()
 
-    def connect(self, instance: str | None = None, after: int = 0) -> Welcome:
-        """Come as a daemon; gives the runner's answer."""
+    def connect(
+        self, instance: str | None = None, after: int = 0, orphan_timeout: float = 0.0
+    ) -> Welcome:
+        """Come as a daemon; gives the runner's answer.
+
+        By default the runner ends its jobs as soon as this daemon has gone. One before is gone when
+        the runner has noticed this one.
+        """
+        before = getattr(self, "link", None), getattr(self, "_lines", None)
         self.link = socket.socket(socket.AF_UNIX)
         self.link.settimeout(SECONDS)
         self.link.connect(str(self.data / "runner.sock"))
         self._lines = self.link.makefile("rb")
-        self.send(Hello(LINK_VERSION, instance, after))
-        return self.expect(lambda event: isinstance(event, Welcome))
+        self.send(Hello(LINK_VERSION, instance, after, orphan_timeout))
+        welcome: Welcome = self.expect(lambda event: isinstance(event, Welcome))
+        del before
+        return welcome
 
     def send(self, *orders: Order) -> None:
         self.link.sendall(b"".join(encode(order) + b"\n" for order in orders))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aptask.model.job import Status
-from aptask.model.orders import Ended, Forget, Hello, Progressed, Spawn, Start, Started
+from aptask.model.orders import Ended, Forget, Progressed, Spawn, Start, Started
 
 
 def environment_of(runner: Any, **fields: Any) -> dict[str, str]:
@@ -199,14 +199,20 @@ def test_of_a_flood_the_first_and_the_last_half_are_kept(runner: Any, helpers: A
     assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
 
 
-def test_a_further_attempt_keeps_only_its_own_output(runner: Any) -> None:
-    ended = runner.shell("yes | head -c 200000")
-    for attempt, command, kept in ((2, ["echo", "second"], "second\n"), (3, ["true"], "")):
-        runner.start(Spawn(command), job=ended.job, attempt=attempt)
+def test_the_output_of_a_further_attempt_follows_that_of_those_before(runner: Any) -> None:
+    kept = "first"
+    job = runner.shell("printf first").job
+    for attempt, command, follows in (
+        (2, ["echo", "second"], "\n[aptask: attempt 2]\nsecond\n"),
+        (3, ["true"], ""),
+        (4, ["echo", "fourth"], "[aptask: attempt 4]\nfourth\n"),
+    ):
+        runner.start(Spawn(command), job=job, attempt=attempt)
         runner.expect(
             lambda event, attempt=attempt: isinstance(event, Ended) and event.attempt == attempt
         )
-        assert runner.output(ended.job) == kept
+        kept += follows
+        assert runner.output(job) == kept
 
 
 # Reports
@@ -277,18 +283,21 @@ def test_an_order_that_was_had_already_is_answered_and_not_carried_out_again(run
 def test_hello_asks_for_what_was_missed_until_it_is_forgotten(own_runner: Any) -> None:
     runner = own_runner
     ends = [runner.shell("true") for _ in range(3)]
-    runner.send(Forget(ends[0].number), Hello(1, runner.instance, ends[1].number))
+    runner.send(Forget(ends[0].number))
+    runner.shell("true")
+    runner.connect(runner.instance, ends[1].number)
     runner.events.clear()
     assert runner.ended(ends[2].job) == ends[2]
-    runner.send(Hello(1, runner.instance, 0))
+    runner.connect(runner.instance)
     runner.events.clear()
     runner.ended(ends[2].job)
     numbers = [event.number for event in runner.events if hasattr(event, "number")]
     assert numbers == sorted(numbers)
     assert ends[0].number not in numbers
     assert ends[1].number in numbers
-    runner.send(Hello(1, "another", 0), Start(90, 1, "t", "o", Spawn(["true"]), 4096))
+    runner.connect("another")
     runner.events.clear()
+    runner.send(Start(90, 1, "t", "o", Spawn(["true"]), 4096))
     runner.ended(90)
     assert not [event for event in runner.events if getattr(event, "job", 90) != 90]
 

@@ -28,6 +28,9 @@ class FakeWriter:
             raise OSError(28, "No space left on device")
         self.kept += data
 
+    def cut(self, why: str) -> None:
+        self.kept += f"[{why}]".encode()
+
     def close(self) -> None:
         self.is_closed = True
 
@@ -163,7 +166,8 @@ def test_a_full_disk_cuts_the_output_and_nothing_else() -> None:
     told.writer.is_full = False
     told.reading.wrote(b"late\n")
     assert told.writer.is_closed
-    assert told.writer.kept == b"fits\n"
+    assert told.writer.kept == b"fits\n[No space left on device]"
+    assert told.reading.cut == "No space left on device"
     assert told.reading.last_line() == "late"
 
 

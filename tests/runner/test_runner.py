@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from aptask.model.orders import (
+    LINK_VERSION,
     Ended,
     Forget,
     Hello,
@@ -28,8 +29,10 @@ from aptask.model.orders import (
 from aptask.runner import attempt as attempt_module
 from aptask.runner import family
 from aptask.runner import runner as runner_module
+from aptask.runner import spool as spool_module
 from aptask.runner.link import CLOSE_SECONDS, RunnerLink, RunnerLinkFactory
-from aptask.runner.runner import LOOK_SECONDS, Runner
+from aptask.runner.runner import LOOK_SECONDS, ORPHAN_SECONDS, Runner
+from aptask.runner.spool import read
 
 
 class FakeNursery:
@@ -112,9 +115,16 @@ def runner(
 
 @pytest.fixture
 def link(runner: Runner) -> FakeLink:
-    made = FakeLink()
-    runner.connected(made)
-    return made
+    return greet(runner)
+
+
+def greet(runner: Runner, instance: str | None = None, after: int = 0) -> FakeLink:
+    """Come as a daemon, for which the runner waits ten seconds when it has gone."""
+    link = FakeLink()
+    runner.connected(link)
+    runner.order(Hello(LINK_VERSION, instance, after, 10.0))
+    assert isinstance(link.sent.pop(0), Welcome)
+    return link
 
 
 def start(runner: Runner, *jobs: int) -> None:
@@ -152,8 +162,7 @@ def test_without_a_daemon_progress_waits_for_the_next_one(
     start(runner, 1)
     runner.disconnected(link)
     programs[0].reported(report(0.5))
-    other = FakeLink()
-    runner.connected(other)
+    other = greet(runner, "me")
     runner.disconnected(link)  # late, and about another
     assert [event.fraction for event in other.of(Progressed)] == [0.5]
 
@@ -177,20 +186,63 @@ def test_events_are_numbered_and_kept_until_they_are_forgotten(
     start(runner, 1, 2)
     programs[0].exited(0)
     assert [event.number for event in link.sent] == [1, 2, 3]
-    link.sent.clear()
-    runner.order(Hello(1, "me", 1))
-    assert [event.number for event in link.sent[1:]] == [2, 3]
-    assert link.of(Welcome) == [Welcome(1, "me", os.getpid(), ((2, 1),))]
+    assert numbers(greet(runner, "me", 1)) == [2, 3]
     runner.order(Forget(2))
-    link.sent.clear()
-    runner.order(Hello(1, "me", 0))
-    assert [event.number for event in link.sent[1:]] == [3]
-    link.sent.clear()
-    runner.order(Hello(1, None, 0))
-    assert link.of(Ended) == []
+    assert numbers(greet(runner, "me")) == [3]
+    assert numbers(greet(runner, None)) == []
+    assert numbers(greet(runner, "another")) == []
     runner.order(Forget(1000))
-    assert not runner._kept
-    assert not runner._ended
+    assert numbers(greet(runner, "me")) == []
+
+
+def numbers(link: FakeLink) -> list[int]:
+    return [event.number for event in link.sent if isinstance(event, Started | Ended)]
+
+
+def test_a_daemon_that_comes_hears_what_is_held_what_it_missed_and_how_far_it_is(
+    runner: Runner, link: FakeLink, programs: list[Any]
+) -> None:
+    start(runner, 1, 2)
+    programs[0].reported(report(0.25))
+    programs[1].exited(0)
+    runner.disconnected(link)
+    link = FakeLink()
+    runner.connected(link)
+    start(runner, 3)
+    programs[2].exited(0)
+    programs[0].reported(report(0.5))
+    assert link.sent == [], "nothing is told before it has said what it knows"
+    runner.order(Hello(LINK_VERSION, "me", 1))
+    welcome, *events = link.sent
+    assert welcome == Welcome(LINK_VERSION, "me", os.getpid(), ((1, 1),))
+    assert numbers(link) == [2, 3, 4, 5]
+    assert events[4:] == [Progressed(1, 1, 0.5)]
+
+
+def test_a_further_hello_is_a_heartbeat(
+    runner: Runner, link: FakeLink, programs: list[Any]
+) -> None:
+    start(runner, 1)
+    programs[0].reported(report(0.25))
+    link.sent.clear()
+    runner.order(Hello(LINK_VERSION, "me", 0))
+    assert link.sent == [Welcome(LINK_VERSION, "me", os.getpid(), ((1, 1),))]
+
+
+def test_a_stop_is_answered_with_the_end_whether_it_was_had_or_not(
+    runner: Runner, link: FakeLink, programs: list[Any]
+) -> None:
+    start(runner, 1)
+    programs[0].exited(0)
+    (ended,) = link.of(Ended)
+    runner.order(Stop(1, 1, 5.0))
+    assert link.of(Ended) == [ended, ended]
+    runner.order(Stop(2, 1, 5.0))
+    stopped = link.of(Ended)[-1]
+    assert (stopped.number, stopped.job, stopped.status) == (3, 2, "stopped")
+    start(runner, 2)
+    assert link.of(Ended)[-1] is stopped
+    assert len(programs) == 1
 
 
 def test_a_start_that_was_had_is_answered_and_not_carried_out(
@@ -214,6 +266,17 @@ def test_a_fault_in_beginning_one_costs_that_one(
     start(runner, 2)
     assert [event.message for event in link.of(Ended)] == ["could not be started: division by zero"]
     assert [event.job for event in link.of(Started)] == [2]
+    assert len(logged_failures) == 1
+    logged_failures.clear()
+
+
+def test_one_of_which_the_output_cannot_be_kept_ends_with_an_error(
+    runner: Runner, link: FakeLink, monkeypatch: pytest.MonkeyPatch, logged_failures: list[Any]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "writer", lambda order: 1 / 0)
+        start(runner, 1)
+    assert [event.message for event in link.of(Ended)] == ["could not be started: division by zero"]
     assert len(logged_failures) == 1
     logged_failures.clear()
 
@@ -305,21 +368,153 @@ def test_an_orphan_whose_job_is_over_is_ended(
     assert len(killed) == 1, "without jobs no orphan has a right to be"
 
 
+# Without a daemon
+
+
+def ended_in_spool(tmp_path: Path) -> list[tuple[int, str, str | None]]:
+    return [(event.job, str(event.status), event.message) for event in read(tmp_path, "me")[1]]
+
+
+def test_without_a_daemon_jobs_run_on_until_the_last_has_ended(
+    runner: Runner, link: FakeLink, programs: list[Any], clock: Clock, tmp_path: Path
+) -> None:
+    start(runner, 1, 2)
+    runner.disconnected(link)
+    programs[0].exited(0)
+    clock.advance(5)
+    assert not runner.gone.called
+    programs[1].exited(0)
+    assert not runner.gone.called, "it is not synced"
+    clock.advance(0)
+    assert runner.gone.called
+    assert ended_in_spool(tmp_path) == [(1, "done", None), (2, "done", None)]
+    assert clock.getDelayedCalls() == []
+
+
+def test_without_jobs_it_ends_with_its_daemon(
+    runner: Runner, link: FakeLink, programs: list[Any], clock: Clock, tmp_path: Path
+) -> None:
+    start(runner, 1)
+    programs[0].exited(0)
+    runner.disconnected(link)
+    assert runner.gone.called
+    assert ended_in_spool(tmp_path) == [(1, "done", None)]
+    assert clock.getDelayedCalls() == []
+
+
+def test_before_its_first_daemon_it_does_not_end(runner: Runner, clock: Clock) -> None:
+    clock.advance(100)
+    runner._end_if_over()
+    assert not runner.gone.called
+
+
+def test_when_no_daemon_comes_back_in_time_jobs_are_interrupted(
+    runner: Runner, link: FakeLink, programs: list[Any], clock: Clock, tmp_path: Path
+) -> None:
+    start(runner, 1)
+    runner.disconnected(link)
+    clock.advance(9.9)
+    assert runner._quits is None
+    clock.advance(0.1)
+    programs[0].exited(-15)
+    clock.pump([0.1] * 10)
+    assert runner.gone.called
+    assert ended_in_spool(tmp_path) == [(1, "interrupted", "no daemon came back within 10 s")]
+    assert clock.getDelayedCalls() == []
+
+
+def test_a_daemon_that_comes_back_stops_the_waiting(
+    runner: Runner, link: FakeLink, programs: list[Any], clock: Clock
+) -> None:
+    start(runner, 1)
+    for _ in range(3):
+        runner.disconnected(link)
+        clock.advance(9)
+        link = greet(runner, "me", 1)
+    clock.advance(100)
+    programs[0].exited(0)
+    assert [event.status for event in link.of(Ended)] == ["done"]
+    clock.advance(100)
+    assert not runner.gone.called
+
+
+def test_a_daemon_that_has_not_said_how_long_is_waited_for_an_hour(
+    runner: Runner, link: FakeLink, programs: list[Any], clock: Clock
+) -> None:
+    start(runner, 1)
+    runner.disconnected(link)
+    runner._orphan_seconds = ORPHAN_SECONDS
+    runner.connected(link)
+    runner.disconnected(link)
+    clock.advance(3599)
+    assert runner._quits is None
+    clock.advance(1)
+    assert runner._quits == "no daemon came back within 3600 s"
+
+
+def test_while_the_disk_is_full_and_nobody_is_there_it_does_not_end(
+    runner: Runner,
+    link: FakeLink,
+    programs: list[Any],
+    clock: Clock,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    start(runner, 1)
+    runner.disconnected(link)
+    with monkeypatch.context() as patch:
+        patch.setattr(spool_module, "_write_all", fail)
+        programs[0].exited(0)
+        clock.pump([LOOK_SECONDS] * 10)
+        assert not runner.gone.called
+        runner.quit(0.0)
+        assert not runner.gone.called
+    assert ended_in_spool(tmp_path) == []
+    clock.advance(LOOK_SECONDS)
+    assert runner.gone.called
+    assert ended_in_spool(tmp_path) == [(1, "done", None)]
+
+
+def test_with_a_daemon_a_full_disk_keeps_it_from_nothing(
+    runner: Runner, link: FakeLink, programs: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(spool_module, "_write_all", fail)
+    start(runner, 1)
+    programs[0].exited(0)
+    assert [event.job for event in link.of(Ended)] == [1]
+    runner.quit(0.0)
+    assert runner.gone.called
+
+
+def test_told_to_quit_by_a_daemon_that_dies_it_leaves_what_it_told_in_the_spool(
+    runner: Runner, link: FakeLink, programs: list[Any], clock: Clock, tmp_path: Path
+) -> None:
+    start(runner, 1)
+    runner.order(Quit(5.0))
+    runner.disconnected(link)
+    programs[0].exited(0)
+    clock.pump([0.1] * 10)
+    assert runner.gone.called
+    assert [job for job, *_ in ended_in_spool(tmp_path)] == [1]
+
+
 # The link
 
 
 @pytest.fixture
-def abandoned() -> list[None]:
-    return []
-
-
-@pytest.fixture
-def factory(runner: Runner, clock: Clock, abandoned: list[None]) -> RunnerLinkFactory:
-    return RunnerLinkFactory(clock, runner, lambda: abandoned.append(None))
+def factory(runner: Runner, clock: Clock) -> RunnerLinkFactory:
+    return RunnerLinkFactory(clock, runner)
 
 
 def connect(factory: RunnerLinkFactory) -> tuple[RunnerLink, StringTransport]:
     link, transport = factory.buildProtocol(None), StringTransport()
+    assert link is not None
     link.makeConnection(transport)
     return link, transport
 
@@ -353,6 +548,7 @@ def test_a_link_that_is_full_holds_progress_back(
     factory: RunnerLinkFactory, programs: list[Any], runner: Runner
 ) -> None:
     link, transport = connect(factory)
+    runner.order(Hello(LINK_VERSION))
     start(runner, 1)
     link.pauseProducing()
     before = transport.value()
@@ -362,22 +558,27 @@ def test_a_link_that_is_full_holds_progress_back(
     assert decode_event(transport.value()[len(before) :]) == Progressed(1, 1, 0.5)
 
 
-def test_it_is_abandoned_when_the_last_daemon_has_gone(
-    factory: RunnerLinkFactory, abandoned: list[None]
+def test_it_is_an_orphan_when_the_last_daemon_has_gone(
+    factory: RunnerLinkFactory, runner: Runner
 ) -> None:
     assert not factory.was_linked
     first, transport = connect(factory)
     second, _ = connect(factory)
     assert transport.disconnecting
     first.connectionLost()
-    assert abandoned == []
+    assert not runner.gone.called
     second.connectionLost()
-    assert abandoned == [None]
+    assert runner.gone.called
     assert factory.was_linked
 
 
+def test_once_it_is_closed_nobody_is_let_in(factory: RunnerLinkFactory) -> None:
+    factory.close()
+    assert factory.buildProtocol(None) is None
+
+
 def test_closing_waits_until_the_daemon_has_read_everything(
-    factory: RunnerLinkFactory, abandoned: list[None], clock: Clock
+    factory: RunnerLinkFactory, clock: Clock
 ) -> None:
     link, transport = connect(factory)
     closed: list[None] = []
@@ -386,7 +587,6 @@ def test_closing_waits_until_the_daemon_has_read_everything(
     assert closed == []
     link.connectionLost()
     assert closed == [None]
-    assert abandoned == []
     clock.advance(CLOSE_SECONDS)
     assert not transport.disconnected
 

@@ -170,10 +170,22 @@ def test_stopping_one_job_leaves_another_alone_with_its_orphans(runner: Any) -> 
     assert not runner.members(second, pid)
 
 
-def test_stop_for_what_is_over_or_unknown_does_nothing(runner: Any) -> None:
-    job = runner.shell("true").job
-    runner.send(Stop(job, 1, 0.0), Stop(job, 2, 0.0), Stop(9999, 1, 0.0))
+def test_stop_for_what_is_over_tells_its_end_again(runner: Any) -> None:
+    ended = runner.shell("true")
+    runner.events.clear()
+    runner.stop(ended.job)
+    assert runner.ended(ended.job) == ended
+
+
+def test_what_is_stopped_before_it_came_is_never_begun(runner: Any) -> None:
+    runner.send(Stop(9999, 1, 0.0))
+    stopped = runner.ended(9999)
+    assert (stopped.status, stopped.exit) == (Status.STOPPED, None)
+    runner.events.clear()
+    runner.start(Spawn(["touch", str(runner.data / "begun")]), job=9999)
+    assert runner.ended(9999) == stopped
     assert runner.shell("true").status is Status.DONE
+    assert not (runner.data / "begun").exists()
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -212,8 +224,9 @@ def test_each_of_many_starts_and_stops_ends_exactly_once(
             if seed != 2:
                 runner.send(Stop(other, 1, 0.0))
         waiting.discard(runner.expect(lambda event: isinstance(event, Ended)).job)
-    ends = [event.job for event in runner.events if isinstance(event, Ended)]
-    assert sorted(ends) == sorted(set(ends))
+    # A stop that comes late has the end told again, by its number.
+    ends = {event.number: event.job for event in runner.events if isinstance(event, Ended)}
+    assert sorted(ends.values()) == sorted(set(ends.values()))
     for job in jobs:
         kinds = [
             type(event)
