@@ -138,13 +138,18 @@ class Writer:
             self._half = size
             # An attempt whose runner was killed may have told of a ring before it wrote to it.
             self.written = max(told, size)
-            kept = min(size, self.written - size)
-            if size == 0 or os.fstat(self._ring).st_size < kept + (_NUMBERS.size if kept else 0):
+            if size == 0 or os.fstat(self._ring).st_size < self._ring_size():
                 return self._begin_anew()
         if self.written == 0:
             return b""
         seam = b"" if self._last_byte() == b"\n" else b"\n"
         return seam + b"[aptask: attempt %d]\n" % self._attempt
+
+    def _ring_size(self) -> int:
+        """The bytes that a ring has at least, by its numbers."""
+        oldest = max(self._begun - self._half, self._half)
+        kept = self.written - oldest
+        return _NUMBERS.size + min(self._half, self._place(oldest) + kept) if kept > 0 else 0
 
     def _begin_anew(self) -> bytes:
         self.close()
@@ -154,9 +159,12 @@ class Writer:
         return b"[aptask: attempt %d; what was kept of those before is damaged]\n" % self._attempt
 
     def _last_byte(self) -> bytes:
+        """What was written last, or nothing where that has been written over since."""
         last = self.written - 1
         if last < self._half:
             return os.pread(self._head, 1, last)
+        if last < self._begun - self._half:
+            return b""
         return os.pread(self._ring, 1, _NUMBERS.size + self._place(last))
 
     def cut(self, why: str) -> None:
@@ -167,6 +175,8 @@ class Writer:
             OSError: the disk does not take that either.
         """
         line = f"\n[aptask: output is cut here: {why}]\n".encode()
+        if self._begun:
+            self._tell(self._begun, self.written)
         # What the ring has given up to be written over is not read any more.
         oldest = self._begun - self._half
         room = self.written - (oldest if oldest > self._half else 0)

@@ -218,6 +218,28 @@ def own_runner() -> Iterator[RunnerProcess]:
 
 
 @pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", folder],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        reason = f"no file system can be mounted: {mounted.stderr.strip()}"
+        if os.environ.get("APTASK_REQUIRE_ALL"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture
 def tasks(tmp_path: Path) -> Callable[..., Call]:
     """Gives the order to run something out of a file of Python code."""
     file = tmp_path / "authored.py"

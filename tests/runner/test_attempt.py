@@ -102,6 +102,7 @@ class FakeHost:
         self.is_unborn = False
         self.strays = 0
         self.wrote = b""
+        self.is_full = False
 
     @property
     def nursery(self) -> Any:
@@ -124,7 +125,12 @@ class FakeHost:
         return self
 
     def write(self, data: bytes) -> None:
+        if self.is_full:
+            raise OSError(28, "No space left on device")
         self.wrote += data
+
+    def cut(self, why: str) -> None:
+        self.wrote += b"cut"
 
     def close(self) -> None:
         pass
@@ -209,6 +215,34 @@ def test_a_program_that_exits_with_zero_is_done(host: FakeHost) -> None:
     assert host.programs == set()
     assert program.is_closed
     assert host.reactor.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    ("code", "report", "message"),
+    [
+        (0, b"", "its output is cut: No space left on device"),
+        (0, b'{"message": "half"}', "half (its output is cut: No space left on device)"),
+        (3, b"", "exit code 3: x (its output is cut: No space left on device)"),
+        (
+            0,
+            b'{"message": "' + b"x" * 1000 + b'"}',
+            "x" * 955 + " (its output is cut: No space left on device)",
+        ),
+    ],
+)
+def test_an_end_says_that_the_output_is_cut(
+    host: FakeHost, code: int, report: bytes, message: str
+) -> None:
+    attempt = begin(host, Spawn(["x"]))
+    attempt._reading.reported(report + b"\n")
+    host.is_full = True
+    attempt._program.wrote(b"x")
+    host.is_full = False
+    attempt._program.wrote(b"\n")
+    attempt._program.exited(code)
+    assert host.end.message == message
+    assert len(host.end.message) <= 1000
+    assert host.wrote == b"cut"
 
 
 @pytest.mark.parametrize("command", ["cannot", "x"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import struct
@@ -13,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aptask.runner.output import Outputs, Writer, ring_path
+from aptask.runner import output as output_module
+from aptask.runner.output import Outputs, Writer, head_path, ring_path
 
 GAP = re.compile(rb"\n\[aptask: ([\d,]+) bytes are left out here\]\n")
 
@@ -183,3 +185,235 @@ def test_a_piece_goes_on_from_the_head_into_the_ring(tmp_path: Path) -> None:
     assert outputs.read(1, 2040, 50) == (whole[2040:2090], 2090)
     assert outputs.read(1, 2047, 1) == (whole[2047:2048], 2048)
     assert outputs.read(1, 0, 10_000) == (whole, len(whole))
+
+
+# Further attempts
+
+PIECES = st.lists(st.binary(min_size=0, max_size=100).map(lambda data: data.replace(b"[", b"(")))
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    attempts=st.lists(st.tuples(st.integers(2, 64), PIECES), min_size=1, max_size=5),
+    reads=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 200)), max_size=8),
+    now=st.integers(2, 64),
+)
+def test_what_further_attempts_write_follows_whatever_was_kept_and_whatever_is(
+    attempts: list[tuple[int, list[bytes]]], reads: list[tuple[int, int]], now: int
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder, outputs = Path(name), Outputs(Path(name), now)
+        written, half = b"", 0
+        for number, (capacity, pieces) in enumerate(attempts, 1):
+            writer = Writer(folder, 1, capacity, number)
+            is_begun = False
+            for piece in pieces:
+                writer.write(piece)
+                if piece and not is_begun:
+                    is_begun = True
+                    if len(written) <= half or not written:
+                        half = max(capacity // 2, len(written))
+                    if written:
+                        written += b"" if written.endswith(b"\n") else b"\n"
+                        written += b"[aptask: attempt %d]\n" % number
+                written += piece
+                for offset, limit in reads:
+                    check_read(outputs, written, half, offset, limit)
+            writer.close()
+        for offset, limit in reads:
+            check_read(outputs, written, half, offset, limit)
+
+
+def check_pieces(outputs: Outputs, written: bytes, limit: int = 1000) -> bytes:
+    """See that all that can be read is what was written; gives it, without what is left out."""
+    offset, kept = 0, b""
+    while True:
+        data, after = outputs.read(1, offset, limit)
+        gap = GAP.search(data)
+        before, behind = (data[: gap.start()], data[gap.end() :]) if gap else (data, b"")
+        assert before == written[offset : offset + len(before)]
+        assert behind == written[after - len(behind) : after]
+        if after == offset:
+            return kept
+        offset, kept = after, kept + before + behind
+
+
+class Killed(BaseException):
+    pass
+
+
+class Pwrite:
+    """Writes so many bytes, and fails then; and goes on after that."""
+
+    def __init__(self, limit: int, error: BaseException) -> None:
+        self.left = limit
+        self.error: BaseException | None = error
+        self.pwrite = os.pwrite
+
+    def __call__(self, descriptor: int, data: bytes, place: int) -> int:
+        if self.error is None:
+            return self.pwrite(descriptor, data, place)
+        if place == 0 and len(data) == 16 > self.left:
+            self.left = 0  # the numbers of a ring are written at once
+        if self.left == 0:
+            error, self.error = self.error, None
+            raise error
+        count = self.pwrite(descriptor, data[: self.left], place)
+        self.left -= count
+        return count
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    capacity=st.integers(2, 64),
+    pieces=PIECES,
+    limit=st.integers(0, 500),
+    more=PIECES,
+)
+def test_behind_an_attempt_whose_runner_was_killed_all_that_is_read_was_written(
+    capacity: int, pieces: list[bytes], limit: int, more: list[bytes]
+) -> None:
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        folder, outputs = Path(name), Outputs(Path(name), capacity)
+        writer, written = Writer(folder, 1, capacity), b""
+        patch.setattr(output_module.os, "pwrite", Pwrite(limit, Killed()))
+        try:
+            for piece in pieces:
+                written += piece
+                writer.write(piece)
+        except Killed:
+            pass
+        patch.undo()
+        writer.close()
+        written = written[: told_end(folder)]
+        second = Writer(folder, 1, capacity, 2)
+        line = b"[aptask: attempt 2]\n" if written else b""
+        for piece in more:
+            second.write(piece)
+            if piece:
+                # Where its last byte was given up to be written over, nobody knows it any more.
+                newlines = second.written - len(written + line + piece)
+                assert newlines in ((0, 1) if written.endswith(b"\n") or not line else (1,))
+                written += b"\n" * newlines + line + piece
+                line = b""
+            check_pieces(outputs, written)
+        second.close()
+
+
+def told_end(folder: Path) -> int:
+    head, ring = head_path(folder, 1), ring_path(folder, 1)
+    size = head.stat().st_size if head.exists() else 0
+    numbers = ring.read_bytes()[:16] if ring.exists() else b""
+    return max(size, struct.unpack("<QQ", numbers)[1]) if numbers else size
+
+
+def end_of(outputs: Outputs) -> int:
+    offset = 0
+    while (after := outputs.read(1, offset, 1000)[1]) > offset:
+        offset = after
+    return offset
+
+
+def test_behind_output_that_lost_its_beginning_an_attempt_begins_anew(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, 1, 64)
+    writer.write(b"x" * 100)
+    writer.close()
+    head_path(tmp_path, 1).unlink()
+    writer = Writer(tmp_path, 1, 64, 2)
+    writer.write(b"second")
+    writer.close()
+    text = b"[aptask: attempt 2; what was kept of those before is damaged]\nsecond"
+    outputs = Outputs(tmp_path, 64)
+    assert check_pieces(outputs, text)
+    assert outputs.read(1, 0, 10) == (text[:10], 10)
+
+
+# A full disk
+
+CUT = b"\n[aptask: output is cut here: No space left on device]\n"
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    capacity=st.sampled_from([2, 64, 300, 1000]),
+    attempt=st.integers(1, 2),
+    pieces=PIECES,
+    limit=st.integers(0, 1500),
+)
+def test_output_that_a_full_disk_cuts_says_so_over_its_last_bytes(
+    capacity: int, attempt: int, pieces: list[bytes], limit: int
+) -> None:
+    full = OSError(28, "No space left on device")
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        folder, outputs = Path(name), Outputs(Path(name), capacity)
+        written = b""
+        if attempt == 2:
+            written = b"before\n" * 3
+            first = Writer(folder, 1, capacity)
+            first.write(written)
+            first.close()
+        writer = Writer(folder, 1, capacity, attempt)
+        seam = b"[aptask: attempt 2]\n" if attempt == 2 else b""
+        patch.setattr(output_module.os, "pwrite", Pwrite(limit, full))
+        try:
+            for piece in pieces:
+                if piece:
+                    written, seam = written + seam + piece, b""
+                writer.write(piece)
+        except OSError:
+            sizes = {path: path.stat().st_size for path in folder.iterdir()}
+            writer.cut("No space left on device")
+            assert {path: path.stat().st_size for path in folder.iterdir()} == sizes
+            end = writer.written
+            oldest = writer._begun - writer._half
+            line = CUT[: max(0, end - (oldest if oldest > writer._half else 0))]
+            written = written[: end - len(line)] + line
+        patch.undo()
+        writer.close()
+        check_pieces(outputs, written)
+        assert end_of(outputs) == len(written)
+
+
+@pytest.mark.parametrize("size", [100, 70_000, 300_000])
+def test_on_a_disk_that_is_really_full_the_output_says_that_it_is_cut(
+    small_disk: Path, size: int
+) -> None:
+    # As much as is written fits twice, once, and not at all.
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes((1 << 20) - 128 * 1024))
+    writer, outputs, written = Writer(small_disk, 1, 1 << 20), Outputs(small_disk, 1 << 20), b""
+    is_full = False
+    while not is_full:
+        piece = (b"%d " % len(written)) * (size // 4)
+        written += piece
+        try:
+            writer.write(piece)
+        except OSError as error:
+            is_full = error.errno == errno.ENOSPC
+    writer.cut("No space left on device")
+    writer.close()
+    kept = check_pieces(outputs, written[: writer.written - len(CUT)] + CUT, 100_000)
+    assert kept.endswith(CUT)
+    assert len(kept) > 64 * 1024
+    ballast.unlink()
+    further = Writer(small_disk, 1, 1 << 20, 2)
+    further.write(b"again\n")
+    further.close()
+    assert check_end(outputs).endswith(CUT + b"[aptask: attempt 2]\nagain\n")
+
+
+def check_end(outputs: Outputs) -> bytes:
+    end = end_of(outputs)
+    return outputs.read(1, end - 200, 200)[0]
+
+
+def test_where_nothing_was_written_nothing_can_be_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = Writer(tmp_path, 1, 100)
+    monkeypatch.setattr(output_module.os, "pwrite", Pwrite(0, OSError(28, "full")))
+    with pytest.raises(OSError, match="full"):
+        writer.write(b"something")
+    writer.cut("full")
+    writer.close()
+    assert Outputs(tmp_path, 100).read(1, 0, 100) == (b"", 0)
