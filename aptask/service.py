@@ -31,12 +31,15 @@ from twisted.python.failure import Failure
 from aptask.config import LOCAL_OWNER, Settings, load
 from aptask.endpoints import Endpoint, check_address
 from aptask.errors import AptaskError, ConfigurationError, Unavailable
+from aptask.execution import processes
 from aptask.execution.local import LocalExecutor
 from aptask.model.progress import clean
+from aptask.runner import spool
 from aptask.runner.output import Outputs
 from aptask.scheduling.scheduler import Scheduler
 from aptask.serving.context import Context
 from aptask.serving.dispatch import Dispatcher
+from aptask.serving.folder import MeasuredFolder
 from aptask.serving.keyring import Identity, Keyring, digest
 from aptask.serving.tcp import RequestFactory
 from aptask.storage.examine import look
@@ -59,6 +62,8 @@ from aptask.version import __version__
 LATE_SECONDS = 5.0
 """How long after `stop_deadline` the daemon ends, whatever has not."""
 OUTPUT_FOLDER = "output"
+MEASURED = (DATABASE, OUTPUT_FOLDER, spool.FOLDER, processes.LOG)
+"""What counts as the daemon's in the data folder, by how the names begin."""
 OPEN_SECONDS = 0.2
 """How long the start waits for the queue: what takes longer is waited for while clients come."""
 REMOVED_AT_ONCE = 1000
@@ -234,10 +239,12 @@ class AptaskService(Service):
             catalog=self._catalog,
             keyring=self._keyring(folder),
             outputs=self._outputs,
+            folder=MeasuredFolder(folder, MEASURED, self._reactor, calls),
             clock=self._reactor,
             version=__version__,
             limits=settings.limits,
             opening=self._opening,
+            failures=self._failures,
         )
         self._factory = RequestFactory(Dispatcher(self._context), settings.limits, self._reactor)
         for endpoint in settings.listen:
@@ -306,6 +313,7 @@ class AptaskService(Service):
             known=configured.descriptions,
             path=path,
         )
+        self._failures = found.failures
         for failure in found.failures:
             self._log.error(
                 "a task could not be used: {plugin}: {error}",

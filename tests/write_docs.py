@@ -23,8 +23,8 @@ def requests() -> str:
     """The requests and their fields."""
     rows = ["| request | field | type | default | |", "|---|---|---|---|---|"]
     for name, request in REQUESTS.items():
-        first = f"`{name}`"
-        rows.append(f"| {first} | | | | {_sentence(request.__doc__)} |")
+        whose = "For admins. " if request.for_admins else ""
+        rows.append(f"| `{name}` | | | | {whose}{_sentence(request.__doc__)} |")
         for field, described in fields(request).items():
             default = "required" if "required" in described else f"`{_json(described['default'])}`"
             bounds = [

@@ -10,7 +10,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from aptask.cli import following, show, starting
+from aptask.cli import following, show, starting, statistics
 from aptask.cli.session import Session
 from aptask.errors import AptaskError
 from aptask.model import messages
@@ -164,6 +164,10 @@ def output(session: Session) -> int:
     return 0
 
 
+def no_options(parser: ArgumentParser) -> None:
+    """What a command takes that takes nothing."""
+
+
 def _each(session: Session, do: Callable[[str], None]) -> int:
     """Do something for each task that was named; one that fails does not keep off the others."""
     status = 0
@@ -243,6 +247,13 @@ COMMANDS: dict[str, Command] = {
         output_options,
         output,
         _STAYING,
+    ),
+    "stats": Command(
+        "how the daemon is, for admins",
+        "aptask stats | grep disk\n    how many bytes it takes, and how many are free",
+        no_options,
+        statistics.stats,
+        (messages.Stats,),
     ),
 }
 """The commands, by their names."""

@@ -31,7 +31,7 @@ from aptask.client.answers import Answer, decode, is_error
 from aptask.client.connection import Connection, ConnectionFailed
 from aptask.errors import AptaskError
 from aptask.model import messages
-from aptask.model.messages import OutputResponse, PingResponse, Request, Task
+from aptask.model.messages import OutputResponse, PingResponse, Request, StatsResponse, Task
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 """Seconds between two looks for further output: at first, and where nothing comes."""
@@ -215,6 +215,17 @@ class Client:
         """
         request = messages.Output(taskid=taskid, offset=offset, limit=limit)
         return self.ask(request, OutputResponse)
+
+    def stats(self) -> StatsResponse:
+        """How the daemon is, for admins: what runs and waits, its tasks, disk, connections.
+
+        Returns:
+            Numbers of them, but for `uptime`, in seconds, and what `disk` has, in bytes.
+
+        Raises:
+            Unauthorized: the key is no admin's.
+        """
+        return self.ask(messages.Stats(), StatsResponse)
 
     # What is made of them
 

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from aptask.model.job import Job, State
+from aptask.model.statistics import Disk, Executor, Group, Plugins
 
 PROTOCOL_VERSION = 1
 """What `ping` answers as `protocol`."""
@@ -34,11 +35,15 @@ class Request(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_def
     """What every request may carry, beside its name.
 
     Attributes:
+        needs_key: whether it is carried out for those only who have a valid key.
+        for_admins: whether it is carried out for admins only.
+        example: fields of one that can be sent.
         key: the credential of who asks.
         id: anything of the client's, echoed in every response to this request.
     """
 
     needs_key: ClassVar[bool] = True
+    for_admins: ClassVar[bool] = False
     example: ClassVar[dict[str, Any]] = {}
 
     key: Annotated[str, Meta(description="the credential of who asks")] = ""
@@ -159,9 +164,15 @@ class Output(Request, kw_only=True, tag_field="request", tag="output"):
     limit: Annotated[int, Meta(ge=1, le=1 << 20, description="bytes a response")] = 65536
 
 
+class Stats(Request, kw_only=True, tag_field="request", tag="stats"):
+    """How the daemon is: what runs and waits, its tasks, disk, connections and requests."""
+
+    for_admins = True
+
+
 REQUESTS: dict[str, type[Request]] = {
     str(cls.__struct_config__.tag): cls
-    for cls in (Ping, Help, Index, Start, Stop, Active, Show, Wait, Output)
+    for cls in (Ping, Help, Index, Start, Stop, Active, Show, Wait, Output, Stats)
 }
 """The requests by their names."""
 
@@ -273,6 +284,25 @@ class OutputResponse(Response, kw_only=True):
     end: bool
 
 
+class StatsResponse(Response, kw_only=True):
+    """How the daemon is: `uptime` in seconds, `disk` in bytes, the rest in numbers of them."""
+
+    response: Literal["stats"] = "stats"
+    version: str
+    uptime: float
+    slots: int
+    running: int
+    queued: int
+    ended: int
+    groups: dict[str, Group]
+    executors: dict[str, Executor]
+    plugins: Plugins
+    disk: Disk
+    connections: int
+    watchers: int
+    requests: dict[str, int]
+
+
 class ErrorResponse(msgspec.Struct, kw_only=True):
     """That the request was not carried out, and why."""
 
@@ -294,6 +324,7 @@ RESPONSES: dict[type[Request], type[Response]] = {
     Show: ShowResponse,
     Wait: WaitResponse,
     Output: OutputResponse,
+    Stats: StatsResponse,
 }
 """The response to each request, where it is not an error."""
 

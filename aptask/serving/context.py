@@ -7,15 +7,17 @@ handlers are tested with small stand-ins and mypy holds the real ones to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
-from aptask.model.description import Description
+from aptask.model.description import Description, Failure
 from aptask.model.job import Added, Job
 from aptask.model.limits import Limits
+from aptask.model.messages import REQUESTS
+from aptask.model.statistics import Disk, Totals
 from aptask.serving.keyring import Keyring
 
 
@@ -65,12 +67,18 @@ class Scheduler(Protocol):
     def position(self, job: Job) -> int:
         """The place of a job among those that wait, or 0."""
 
+    def totals(self) -> Deferred[Totals]:
+        """How much there is to do, and was; found out without going through the jobs."""
+
 
 class Catalog(Protocol):
     """The tasks that there are."""
 
     def get(self, name: str) -> Description | None:
         """The task of that name."""
+
+    def names(self) -> list[str]:
+        """The names of all tasks."""
 
     def nearest(self, name: str, allowed: Callable[[Description], bool]) -> list[str]:
         """Names like this one, among those that are allowed."""
@@ -96,6 +104,28 @@ class Outputs(Protocol):
         """At most `limit` bytes from `offset` on, and the offset of the byte behind them."""
 
 
+class DataFolder(Protocol):
+    """Where the daemon keeps what it keeps."""
+
+    def measure(self) -> Deferred[Disk]:
+        """What it takes on its disk, as it was some seconds ago at most."""
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What passes through the door.
+
+    Attributes:
+        connections: clients that are served now.
+        watchers: streams of updates that are open now.
+        requests: how many of each request have come, those that were refused included.
+    """
+
+    connections: int = 0
+    watchers: int = 0
+    requests: dict[str, int] = field(default_factory=lambda: dict.fromkeys(REQUESTS, 0))
+
+
 @dataclass(slots=True)
 class Context:
     """All that a handler may use.
@@ -105,13 +135,23 @@ class Context:
         version: the daemon's.
         opening: fires when the queue is there, while it is not: nothing is asked of the scheduler
             before.
+        failures: the tasks that could not be loaded.
+        traffic: counted where it passes.
+        begun: when this was made, in seconds of the clock.
     """
 
     scheduler: Scheduler
     catalog: Catalog
     keyring: Keyring
     outputs: Outputs
+    folder: DataFolder
     clock: IReactorTime
     version: str
     limits: Limits
     opening: Deferred[None] | None = None
+    failures: Sequence[Failure] = ()
+    traffic: Traffic = field(default_factory=Traffic)
+    begun: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.begun = self.clock.seconds()

@@ -30,7 +30,7 @@ from aptask.errors import (
 )
 from aptask.model.messages import REQUESTS, ErrorResponse, Id, Request, Response
 from aptask.model.strict_json import NotStrict, decode_object
-from aptask.serving.context import Context
+from aptask.serving.context import Context, Traffic
 from aptask.serving.handlers import HANDLERS, Answer, Handler
 from aptask.serving.keyring import Identity
 from aptask.serving.wording import NAME_LENGTH, explain, explain_name, list_requests
@@ -53,6 +53,7 @@ class Dispatcher:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._max_depth = context.limits.request_depth
+        self._counts = context.traffic.requests
 
     def read(self, text: bytes) -> Request | ErrorResponse:
         """Read one JSON object as a request.
@@ -73,6 +74,7 @@ class Dispatcher:
         name = values.get("request")
         try:
             kind = REQUESTS[name]  # type: ignore[index]
+            self._counts[name] += 1  # type: ignore[index]
             return _convert(values, kind)
         except msgspec.ValidationError as error:
             return self.refuse(Malformed(explain(kind, error)), values)
@@ -98,6 +100,8 @@ class Dispatcher:
         try:
             if request.needs_key:
                 identity = context.keyring.identify(request.key)
+                if request.for_admins and not identity.is_admin:
+                    raise _not_an_admin(request)
             else:
                 identity = self._known(request.key)  # type: ignore[assignment]
             handler = HANDLERS[type(request)]
@@ -142,6 +146,11 @@ class Dispatcher:
         if isinstance(error, LimitReached):
             response.retry_after = error.retry_after
         return response
+
+    @property
+    def traffic(self) -> Traffic:
+        """Where it is counted what passes."""
+        return self._context.traffic
 
     def encode(self, response: Outcome) -> bytes:
         """A response as a line of the wire."""
@@ -197,6 +206,10 @@ class Dispatcher:
             "A fault in {what}, reference {reference}", failure, what=what, reference=reference
         )
         return Internal(f"a fault of the daemon; its log has more under the reference {reference}")
+
+
+def _not_an_admin(request: Request) -> Unauthorized:
+    return Unauthorized(f"`{request.__struct_config__.tag}` is for admins: this is a user's key")
 
 
 def _wrong_name(values: dict[str, Any]) -> AptaskError:

@@ -24,6 +24,7 @@ from aptask.model import arguments, messages
 from aptask.model.description import Description
 from aptask.model.job import Added, Job, State
 from aptask.model.messages import Request, Response
+from aptask.serving.administration import stats
 from aptask.serving.context import Context
 from aptask.serving.keyring import Identity
 from aptask.serving.text import decode_piece
@@ -218,6 +219,7 @@ HANDLERS: dict[type[Request], Handler] = {
     messages.Show: Handler(show),
     messages.Wait: Handler(wait, holds=True),
     messages.Output: Handler(output),
+    messages.Stats: Handler(stats),
 }
 """How each request is carried out."""
 
@@ -310,6 +312,7 @@ def _requests() -> dict[str, Any]:
         name: {
             "help": " ".join((request.__doc__ or "").split()),
             "key": request.needs_key,
+            "admin": request.for_admins,
             "fields": messages.fields(request),
             "example": messages.example(request),
         }

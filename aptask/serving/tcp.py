@@ -43,6 +43,7 @@ class RequestFactory(Factory):
         self.limits = limits
         self.clock = clock
         self.is_shutting_down = False
+        self._traffic = dispatcher.traffic
         self._connections: set[Connection] = set()
         self._refused: set[Connection] = set()
         self._gone: Deferred[None] | None = None
@@ -64,12 +65,18 @@ class RequestFactory(Factory):
         if refusal is not None and len(self._refused) >= REFUSED_AT_ONCE:
             return None
         connection = Connection(self, refusal)
-        (self._connections if refusal is None else self._refused).add(connection)
+        if refusal is None:
+            self._connections.add(connection)
+            self._traffic.connections += 1
+        else:
+            self._refused.add(connection)
         return connection
 
     def connection_lost(self, connection: Connection) -> None:
         """Called by a connection when it is gone."""
-        self._connections.discard(connection)
+        if connection in self._connections:
+            self._connections.remove(connection)
+            self._traffic.connections -= 1
         self._refused.discard(connection)
         if self._gone is not None and not self._connections and not self._refused:
             gone, self._gone = self._gone, None

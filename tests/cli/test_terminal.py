@@ -14,7 +14,7 @@ import termios
 
 import pytest
 
-from tests.client.fake_daemon import FakeDaemon, ended, refusal, task
+from tests.client.fake_daemon import FakeDaemon, ended, refusal, stats, task
 
 COLUMNS = 100
 SILENCE_SECONDS = 60
@@ -148,6 +148,45 @@ def test_index_of_one_task_shows_how_to_start_it(fake: FakeDaemon) -> None:
         "ARGUMENT  TYPE  DEFAULT  HELP",
         "below     int   1000     at least 2",
     ]
+
+
+def test_stats_is_a_page_for_people(fake: FakeDaemon) -> None:
+    failed = [{"plugin": "/tasks/a.py", "error": "line 3: \x1b]0;title\x07"}]
+    fake.answers["stats"] = lambda request: stats(plugins={"loaded": 9, "failed": failed})
+    status, got = on_terminal("stats")
+    assert status == 0
+    assert "\x1b]" not in got
+    assert plain(got.replace("\r", ""))[:-1] == [
+        "version      0.1.0",
+        "uptime       3 d 4 h",
+        "running      2 of 4",
+        "queued       17",
+        "ended        1,204",
+        "tasks        9, 1 cannot be used",
+        "disk         1.5 GiB used, 118 GiB free",
+        "connections  3",
+        "watchers     0",
+        "",
+        "GROUP    SLOTS  RUNNING  QUEUED  PAUSED",
+        "default  4      2        17      no",
+        "",
+        "EXECUTOR  STATE  JOBS",
+        "local     ready  2",
+        "",
+        "REQUEST  COUNT",
+        "start    1,300",
+        "stats    1",
+        "",
+        "CANNOT BE USED  BECAUSE",
+        "/tasks/a.py     line 3: \\x1b]0;title\\x07",
+    ]
+
+
+def test_stats_says_nothing_of_failures_where_there_are_none(fake: FakeDaemon) -> None:
+    fake.answers["stats"] = lambda request: stats()
+    _, got = on_terminal("stats")
+    assert "tasks        9\r" in re.sub(r"\x1b\[\d*m", "", got)
+    assert "CANNOT" not in got
 
 
 def test_a_refusal_is_one_line_without_a_traceback(fake: FakeDaemon) -> None:

@@ -40,6 +40,18 @@ def ended(status: str = "done", **changed: Any) -> dict[str, Any]:
     return task(**{**left, "progress": 1.0 if status == "done" else 0.42, **changed})
 
 
+def stats(**changed: Any) -> dict[str, Any]:
+    """How a daemon is, as the wire shows it."""
+    return {
+        "version": "0.1.0", "uptime": 273600.123, "slots": 4, "running": 2, "queued": 17,
+        "ended": 1204, "groups": {"default": {"slots": 4, "running": 2, "queued": 17,
+        "paused": False}}, "executors": {"local": {"state": "ready", "jobs": 2}},
+        "plugins": {"loaded": 9, "failed": []}, "disk": {"used": 1610612736, "free": 126701535232},
+        "connections": 3, "watchers": 0, "requests": {"ping": 0, "start": 1300, "stats": 1},
+        **changed,
+    }  # fmt: skip
+
+
 def refusal(code: str, message: str = "no", **more: Any) -> dict[str, Any]:
     """An error response, but for the name of its request."""
     return {"status": "error", "code": code, "message": message, **more}

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from aptask.client import Client
-from aptask.errors import BY_CODE, AptaskError, LimitReached, UnknownTaskid
+from aptask.errors import BY_CODE, AptaskError, LimitReached, Unauthorized, UnknownTaskid
 from aptask.model.messages import REQUESTS, PingResponse, Task
-from tests.client.fake_daemon import CLOSE, FakeDaemon, ended, refusal, task
+from aptask.model.statistics import Executor, Group
+from tests.client.fake_daemon import CLOSE, FakeDaemon, ended, refusal, stats, task
 
 # One method a request
 
@@ -118,6 +119,25 @@ def test_output_gives_one_piece(fake: FakeDaemon) -> None:
         piece = client.output("17", offset=7, limit=3)
     assert (piece.text, piece.offset, piece.end) == ("é\n", 10, False)
     assert fake.requests == [{"request": "output", "taskid": "17", "offset": 7, "limit": 3}]
+
+
+def test_stats_is_typed_whatever_a_newer_daemon_adds(fake: FakeDaemon) -> None:
+    fake.answers["stats"] = lambda request: stats(
+        novelty=1, executors={"local": {"state": "resting", "jobs": 0, "load": 0.5}}
+    )
+    with Client(fake.tcp, "k") as client:
+        answer = client.stats()
+    assert (answer.uptime, answer.queued, answer.disk.free) == (273600.123, 17, 126701535232)
+    assert answer.groups == {"default": Group(slots=4, running=2, queued=17, paused=False)}
+    assert answer.executors == {"local": Executor("resting", 0)}
+    assert answer.requests["start"] == 1300
+    assert fake.requests == [{"request": "stats", "key": "k"}]
+
+
+def test_stats_for_a_user_is_unauthorized(fake: FakeDaemon) -> None:
+    fake.answers["stats"] = lambda request: refusal("unauthorized", "`stats` is for admins")
+    with Client(fake.tcp, "k") as client, pytest.raises(Unauthorized, match="for admins"):
+        client.stats()
 
 
 def _written(

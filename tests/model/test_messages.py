@@ -66,6 +66,12 @@ def test_every_request_has_a_response_of_its_name() -> None:
         assert field.default == name
 
 
+def test_what_is_for_admins_needs_a_key() -> None:
+    for_admins = {name for name, request_type in REQUESTS.items() if request_type.for_admins}
+    assert for_admins == {"stats"}
+    assert all(REQUESTS[name].needs_key for name in for_admins)
+
+
 def test_a_task_that_waits_has_the_fields_of_the_protocol() -> None:
     assert shown(make_job()) == {
         "taskid": "17",

@@ -16,8 +16,9 @@ from zope.interface import implementer
 from aptask.errors import LimitReached
 from aptask.model.arguments import Argument, check
 from aptask.model.description import Description, Kind, Target
-from aptask.model.job import Change, Job, Outcome, State, Status, change
+from aptask.model.job import Added, Change, Job, Outcome, State, Status, change
 from aptask.model.limits import Limits
+from aptask.model.statistics import Disk, Executor, Group, Totals
 from aptask.serving.connection import Connection
 from aptask.serving.context import Context
 from aptask.serving.dispatch import Dispatcher
@@ -66,6 +67,9 @@ class FakeCatalog:
         extra = {"schema": {}} if with_schema else {}
         return [{"name": each.name, **extra} for each in self.tasks.values() if allowed(each)]
 
+    def names(self) -> list[str]:
+        return list(self.tasks)
+
     def unavailable(self, description: Description) -> str | None:
         return self.missing.get(description.name)
 
@@ -100,11 +104,21 @@ class FakeScheduler:
         self.full = False
         self.broken: Exception | None = None
         self.stopped: list[tuple[int, float | None]] = []
-        self.uncommitted: list[tuple[Deferred[Job], Job]] = []
+        self.uncommitted: list[tuple[Deferred[Added], Job]] = []
+        self.keys: dict[tuple[str, str, str | None], int] = {}
+        self.totals_: Totals | Deferred[Totals] | None = None
 
     def submit(
-        self, owner: str, description: Description, arguments: bytes, secrets: bytes | None
-    ) -> Deferred[Job]:
+        self,
+        owner: str,
+        description: Description,
+        arguments: bytes,
+        secrets: bytes | None,
+        *,
+        once: str | None = None,
+        unique: str | None = None,
+        rerun: bool = False,
+    ) -> Deferred[Added]:
         if self.full:
             raise LimitReached("the queue is full", 2.5)
         if self.broken is not None:
@@ -116,19 +130,30 @@ class FakeScheduler:
             arguments=arguments,
             secrets=secrets,
             created=0.0,
+            rerun=rerun,
         )
         self.jobs[job.id] = job
+        self.keys[owner, "once", once] = self.keys[owner, "unique", unique] = job.id
         if not self.late:
-            return succeed(job)
-        accepted: Deferred[Job] = Deferred()
+            return succeed(Added(job.id))
+        accepted: Deferred[Added] = Deferred()
         self.uncommitted.append((accepted, job))
         return accepted
+
+    def existing(self, owner: str, once: str | None, unique: str | None) -> Deferred[list[Added]]:
+        given = [("once", once), ("unique", unique)]
+        found = [
+            self.keys[owner, kind, key]
+            for kind, key in given
+            if key is not None and (owner, kind, key) in self.keys
+        ]
+        return succeed([Added(number, existing=True) for number in found[:1]])
 
     def commit(self, *order: int) -> None:
         waiting, self.uncommitted = self.uncommitted, []
         for place in order or range(len(waiting)):
             accepted, job = waiting[place]
-            accepted.callback(job)
+            accepted.callback(Added(job.id))
 
     def find(self, number: int) -> Deferred[Job | None]:
         return succeed(self.jobs.get(number))
@@ -156,6 +181,29 @@ class FakeScheduler:
 
     def position(self, job: Job) -> int:
         return job.id
+
+    def totals(self) -> Deferred[Totals]:
+        if isinstance(self.totals_, Deferred):
+            return self.totals_
+        return succeed(self.totals_ or TOTALS)
+
+
+TOTALS = Totals(
+    slots=4,
+    running=2,
+    queued=17,
+    ended=1204,
+    groups={"default": Group(slots=4, running=2, queued=17)},
+    executors={"local": Executor("ready", 2)},
+)
+
+
+class FakeFolder:
+    def __init__(self) -> None:
+        self.disk = Disk(used=5_000_000, free=80_000_000_000)
+
+    def measure(self) -> Deferred[Disk]:
+        return succeed(self.disk)
 
 
 class FakeOutputs:
@@ -210,6 +258,7 @@ class Front:
         self.scheduler = FakeScheduler()
         self.catalog = FakeCatalog()
         self.outputs = FakeOutputs()
+        self.folder = FakeFolder()
         self.limits = Limits(**limits)
         keyring = Keyring([(digest(key), who) for key, who in KEYS.items()], authentication)
         self.context = Context(
@@ -217,6 +266,7 @@ class Front:
             self.catalog,
             keyring,
             self.outputs,
+            self.folder,
             self.clock,
             "1.2.3",
             self.limits,

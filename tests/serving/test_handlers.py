@@ -40,13 +40,15 @@ def test_help_has_every_request_with_its_fields_and_an_example() -> None:
     assert requests["start"]["example"]["request"] == "start"
     assert requests["start"]["key"] is True
     assert requests["ping"]["key"] is False
+    assert requests["stats"]["admin"] is True
+    assert requests["start"]["admin"] is False
     assert all(described["help"] for described in requests.values())
 
 
 def test_every_example_of_help_is_understood() -> None:
     front = Front()
     for described in front.ask("help")["requests"].values():
-        answer = front.ask({**described["example"], "key": "alice-key"})
+        answer = front.ask({**described["example"], "key": "ops-key"})
         assert answer.get("code") in (None, "unknown-task", "unknown-taskid")
 
 
@@ -133,6 +135,21 @@ def test_wrong_arguments_are_invalid_and_nothing_is_queued(arguments: Any) -> No
     answer = front.ask("start", "alice-key", name="sleep", arguments=arguments)
     assert code_of(answer) == "invalid-arguments"
     assert not front.scheduler.jobs
+
+
+@pytest.mark.parametrize("kind", ["once", "unique"])
+def test_a_start_with_the_key_of_another_answers_that_one(kind: str) -> None:
+    front = Front()
+    first = front.start(**{kind: "nightly"}, rerun=True)
+    assert front.scheduler.jobs[1].rerun is True
+    again = front.ask("start", "alice-key", name="sleep", **{kind: "nightly"})
+    assert again == {"status": "ok", "response": "start", "taskid": first, "existing": True}
+    # It was accepted once, whatever would be said of it now.
+    assert front.ask("start", "alice-key", name="gone", **{kind: "nightly"}) == again
+    for key, fields in (("alice-key", {kind: "other"}), ("bob-key", {kind: "nightly"})):
+        answer = front.ask("start", key, name="sleep", **fields)
+        assert "existing" not in answer
+        assert answer["taskid"] != first
 
 
 # stop

@@ -20,6 +20,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "show": {"taskid": "1"},
     "wait": {"taskid": "1", "timeout": 0},
     "output": {"taskid": "1"},
+    "stats": {},
 }
 """Each request, on alice's task where it names one."""
 
@@ -32,13 +33,18 @@ CALLERS = {
     "an admin": "ops-key",
 }
 
+FOR_ADMINS = dict.fromkeys(("stats",), "unauthorized")
+"""What the requests of admins are answered for a user's key."""
+
 ALLOWED: dict[str, dict[str, str]] = {
     "nobody": dict.fromkeys(FIELDS, "unauthorized") | {"ping": "ok", "help": "ok"},
     "an unknown key": dict.fromkeys(FIELDS, "unauthorized") | {"ping": "ok", "help": "ok"},
-    "the owner": dict.fromkeys(FIELDS, "ok"),
+    "the owner": dict.fromkeys(FIELDS, "ok") | FOR_ADMINS,
     "another user": dict.fromkeys(FIELDS, "ok")
+    | FOR_ADMINS
     | dict.fromkeys(("stop", "show", "wait", "output"), "unknown-taskid"),
     "a user of other tasks": dict.fromkeys(FIELDS, "ok")
+    | FOR_ADMINS
     | dict.fromkeys(("stop", "show", "wait", "output"), "unknown-taskid")
     | {"start": "unknown-task"},
     "an admin": dict.fromkeys(FIELDS, "ok"),
@@ -67,6 +73,24 @@ def test_every_request_by_everyone(request_: str, caller: str) -> None:
         assert front.scheduler.jobs[1] == before[1]
         assert "hers" not in str(answer)
         assert not answer.get("active")
+
+
+def test_help_says_which_requests_are_for_admins() -> None:
+    described = Front().ask("help")["requests"]
+    assert {name for name, request in described.items() if request["admin"]} == set(FOR_ADMINS)
+
+
+@pytest.mark.parametrize("request_", FOR_ADMINS)
+def test_a_user_is_told_that_a_request_is_for_admins_once_it_is_well_formed(request_: str) -> None:
+    fields = FIELDS[request_]
+    answer = Front().ask(request_, "alice-key", **fields)
+    assert answer["message"] == f"`{request_}` is for admins: this is a user's key"
+    assert Front().ask(request_, "alice-key", **fields, surplus=1)["code"] == "malformed"
+
+
+@pytest.mark.parametrize("request_", FOR_ADMINS)
+def test_without_authentication_everyone_is_an_admin(request_: str) -> None:
+    assert Front(authentication=False).ask(request_, **FIELDS[request_])["status"] == "ok"
 
 
 @pytest.mark.parametrize("request_", ["stop", "show", "wait", "output"])
