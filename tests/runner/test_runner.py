@@ -32,7 +32,7 @@ from aptask.runner import runner as runner_module
 from aptask.runner import spool as spool_module
 from aptask.runner.link import CLOSE_SECONDS, RunnerLink, RunnerLinkFactory
 from aptask.runner.runner import LOOK_SECONDS, ORPHAN_SECONDS, Runner
-from aptask.runner.spool import read
+from aptask.runner.spool import Spool, read
 
 
 class FakeNursery:
@@ -490,6 +490,28 @@ def test_with_a_daemon_a_full_disk_keeps_it_from_nothing(
     assert [event.job for event in link.of(Ended)] == [1]
     runner.quit(0.0)
     assert runner.gone.called
+
+
+def test_an_end_is_in_the_spool_before_it_is_told(
+    runner: Runner, link: FakeLink, programs: list[Any], tmp_path: Path
+) -> None:
+    seen: list[list[tuple[int, str, str | None]]] = []
+    start(runner, 1)
+    link.send = lambda event: seen.append(ended_in_spool(tmp_path))  # type: ignore[method-assign]
+    programs[0].exited(0)
+    assert seen == [[(1, "done", None)]]
+
+
+def test_what_is_told_last_is_synced_before_it_ends(
+    runner: Runner, link: FakeLink, programs: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[bool] = []
+    monkeypatch.setattr(Spool, "sync", lambda _: synced.append(runner.gone.called))
+    start(runner, 1)
+    programs[0].exited(0)
+    runner.quit(0.0)
+    assert runner.gone.called
+    assert synced == [False]
 
 
 def test_told_to_quit_by_a_daemon_that_dies_it_leaves_what_it_told_in_the_spool(
