@@ -101,13 +101,13 @@ def test_it_dies_the_time_that_it_is_told_to_and_only_once(dying: Callable[..., 
 def test_a_daemon_that_comes_back_finds_its_jobs_going_on(own_runner: Any, helpers: Any) -> None:
     runner = own_runner
     runner.connect(orphan_timeout=100.0)
+    for name in ("go", "done"):
+        os.mkfifo(runner.data / name)
     script = """echo '{"progress": 0.5}' >&3; read go < $0/go; echo went on"""
     job = runner.start(Spawn(["sh", "-c", script, str(runner.data)]))
-    os.mkfifo(runner.data / "go")
-    done = runner.start(Spawn(["sh", "-c", "read go < $0/done", str(runner.data)]))
-    os.mkfifo(runner.data / "done")
-    runner.started(done)
     runner.expect(lambda event: isinstance(event, Progressed))
+    done = runner.start(Spawn(["sh", "-c", "read go < $0/done", str(runner.data)]))
+    runner.started(done)
     last = max(event.number for event in runner.events if isinstance(event, Started))
     runner.disconnect()
     (runner.data / "done").write_text("go\n")
