@@ -7,12 +7,13 @@ Rules:
 - What is held in memory beside the database (names, the next number, how many have ended) is as the
   last commit left it, or ahead of it by the transaction under way.
 - SQLite lets go of the interpreter with every step of a statement, and another thread that is busy
-  gives it back late. So what is done for many at once is one statement, not many.
+  gives it back late. So a transaction's new jobs and changes are handed to SQLite as one statement,
+  which does it all, and where nothing else belongs to the transaction, begins and commits it too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -26,6 +27,7 @@ from aptask.storage.rows import (
     Entry,
     checksum,
     is_whole,
+    micros,
     numbered,
     pad,
     unpack,
@@ -35,19 +37,34 @@ from aptask.storage.rows import (
 QUEUED = STATE_CODES[State.QUEUED]
 PRUNED_AT_ONCE = 500
 """How many jobs one call of `prune` forgets at most, so that none takes long."""
-_ROWS_AT_ONCE = (250, 100, 50, 25, 10, 5, 2, 1)
-"""How many rows one statement enters: few sizes, each of which is prepared once."""
+_READ_AT_ONCE = 250
+"""How many jobs one statement reads."""
 _PAGES_GIVEN_BACK = 1024
 
-_ROW = "(?,?,?,?,?,?,?,?,?,?,?,?,1,?,?)"
-_ENTER = (
-    "INSERT INTO jobs (id, task, owner, created, rerun, once_key, unique_key, place, request_sum,"
-    " state, status, started, attempt, course_sum, arguments) VALUES "
+_WORK = (
+    """
+    CREATE TEMP VIEW work AS SELECT NULL AS entries, NULL AS courses,
+        NULL AS commits, NULL AS next, NULL AS instance, NULL AS applied, NULL AS sum
+    """,
+    f"""
+    CREATE TEMP TRIGGER do_work INSTEAD OF INSERT ON work BEGIN
+        INSERT INTO jobs (id, task, owner, created, rerun, once_key, unique_key, place,
+            request_sum, state, status, started, attempt, course_sum, arguments)
+        SELECT {",".join(f"value->>{place}" for place in range(12))}, 1,
+            value->>12, CAST(value->>13 AS BLOB)
+        FROM json_each(new.entries);
+        UPDATE jobs SET state = value->>1, status = value->>2, attempt = value->>3,
+            started = value->>4, ended = value->>5, fraction = value->>6, message = value->>7,
+            exit = value->>8, course_sum = value->>9, result = CAST(value->>10 AS BLOB)
+        FROM json_each(new.courses) WHERE jobs.id = value->>0 AND jobs.ended IS NULL;
+        UPDATE meta SET commits = new.commits, next = new.next, instance = new.instance,
+            applied = new.applied, sum = new.sum;
+    END
+    """,
 )
-_COURSE = (
-    "UPDATE jobs SET state=?, status=?, attempt=?, started=?, ended=?, fraction=?, message=?,"
-    " exit=?, course_sum=?, result=? WHERE id=? AND ended IS NULL"
-)
+"""What is inserted into `work` is done: new jobs and changes, each a JSON array of arrays."""
+
+_encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 
 
 class Unreadable(AptaskError):
@@ -55,13 +72,12 @@ class Unreadable(AptaskError):
 
 
 class Totals(msgspec.Struct, gc=False):
-    """The row of `meta`, and what is counted along."""
+    """The row of `meta`, and how many secrets there are."""
 
     commits: int
     next: int
     instance: str | None
     applied: int
-    ended: int
     secrets: int
 
 
@@ -84,9 +100,10 @@ class Book:
         self.identity, commits, following, instance, applied = self._one(
             "SELECT identity, commits, next, instance, applied FROM meta"
         )
-        [ended] = self._one("SELECT count(*) FROM jobs WHERE ended IS NOT NULL")
+        for statement in _WORK:
+            self._execute(statement)
         [kept] = self._one("SELECT count(*) FROM secrets")
-        self.totals = Totals(commits, following, instance, applied, ended, kept)
+        self.totals = Totals(commits, following, instance, applied, kept)
         self._names: dict[int, str] = dict(self._execute("SELECT id, name FROM names"))
         self._numbers = {name: number for number, name in self._names.items()}
 
@@ -102,20 +119,33 @@ class Book:
         while len(self._names) > names:
             del self._numbers[self._names.popitem()[1]]
 
+    def begin(self) -> None:
+        """A transaction begins: the first of all."""
+        self.totals.commits += 1
+
+    def is_all(self, entries: Sequence[Entry], courses: Sequence[Course]) -> bool:
+        """Whether `work` does all that these take, so that it can be a transaction by itself."""
+        numbers = self._numbers
+        return not any(
+            entry.secrets is not None or entry.task not in numbers or entry.owner not in numbers
+            for entry in entries
+        ) and not (self.totals.secrets and any(course.ended for course in courses))
+
     def seal(self) -> None:
         """Enter what belongs to the transaction as a whole: the last before its commit."""
-        totals = self.totals
-        totals.commits += 1
-        values = (totals.commits, totals.next, totals.instance, totals.applied)
-        self._execute(
-            "UPDATE meta SET commits=?, next=?, instance=?, applied=?, sum=?",
-            (*values, checksum((self.identity, *values))),
-        )
+        self._work(None, None)
 
     # Writing
 
-    def enter(self, entries: Sequence[Entry]) -> list[Added]:
-        """Enter new jobs, whatever their keys: one statement for many."""
+    def work(self, entries: Sequence[Entry], courses: Sequence[Course]) -> list[Added]:
+        """Enter new jobs, whatever their keys, and then what has become of others.
+
+        Args:
+            courses: what has ended before is left as it is; of one job, the last counts.
+
+        Returns:
+            the numbers of the new ones.
+        """
         number = self.totals.next
         rows: list[tuple[Any, ...]] = []
         for place, entry in enumerate(entries, number):
@@ -126,20 +156,38 @@ class Book:
             rows.append((*asked, *entry.course, course_sum, entry.arguments))
             if entry.secrets is not None:
                 self._keep_secret(place, pad(entry.secrets))
-        done = 0
-        for size in _ROWS_AT_ONCE:
-            while len(rows) - done >= size:
-                values = [value for row in rows[done : done + size] for value in row]
-                self._execute(_ENTER + ",".join([_ROW] * size), values)
-                done += size
         self.totals.next = number + len(rows)
+        last: dict[int, Course] = {}
+        for course in courses:
+            before = last.get(course.id)
+            if before is None or not before.ended:
+                last[course.id] = course
+        changes = [(c.id, *c.values, c.sum, c.result) for c in last.values()]
+        self._work(rows or None, changes or None)
+        if self.totals.secrets:
+            for course in last.values():
+                if course.ended:
+                    self._forget_secret(course.id)
         return [Added(place) for place in range(number, number + len(rows))]
+
+    def _work(self, entries: Any, changes: Any) -> None:
+        totals = self.totals
+        values = (totals.commits, totals.next, totals.instance, totals.applied)
+        self._execute(
+            "INSERT INTO work VALUES (?,?,?,?,?,?,?)",
+            (
+                entries and _encode(entries).decode(),
+                changes and _encode(changes).decode(),
+                *values,
+                checksum((self.identity, *values)),
+            ),
+        )
 
     def enter_keyed(
         self, entries: Sequence[Entry], once: str | None, unique: str | None
     ) -> list[Added]:
         """Enter new jobs of one owner, unless there are some with one of their keys."""
-        return self.existing(entries[0].owner, once, unique) or self.enter(entries)
+        return self.existing(entries[0].owner, once, unique) or self.work(entries, ())
 
     def existing(self, owner: str, once: str | None, unique: str | None) -> list[Added]:
         """All jobs that were entered together with one of these keys, or none."""
@@ -157,13 +205,6 @@ class Book:
                     return self._batch(found[0])
         return []
 
-    def update(self, course: Course) -> None:
-        """Enter what has become of a job, unless it has ended before."""
-        changed = self._execute(_COURSE, (*course.values, course.sum, course.result, course.id))
-        if course.ended and changed.rowcount:
-            self.totals.ended += 1
-            self._forget_secret(course.id)
-
     def apply(self, instance: str, number: int) -> None:
         """Enter that a runner's events up to a number are applied."""
         self.totals.instance = instance
@@ -171,15 +212,16 @@ class Book:
 
     def prune(self, before: float, most: int) -> list[int]:
         """Forget a step's worth of old history; the numbers of what was forgotten."""
-        surplus = min(max(0, self.totals.ended - most), PRUNED_AT_ONCE)
+        surplus = min(max(0, self._ended() - most), PRUNED_AT_ONCE)
         pruned = self._numbers_of("ended IS NOT NULL ORDER BY ended, id LIMIT ?", surplus)
         if surplus < PRUNED_AT_ONCE:
             # Both are the beginning of history: one holds the other.
-            aged = self._numbers_of("ended < ? ORDER BY ended, id LIMIT ?", before, PRUNED_AT_ONCE)
+            aged = self._numbers_of(
+                "ended < ? ORDER BY ended, id LIMIT ?", micros(before), PRUNED_AT_ONCE
+            )
             pruned = max(pruned, aged, key=len)
         marks = ",".join("?" * len(pruned))
         self._execute(f"DELETE FROM jobs WHERE id IN ({marks})", pruned)
-        self.totals.ended -= len(pruned)
         self._shrink()
         return pruned
 
@@ -193,9 +235,10 @@ class Book:
     def get_many(self, numbers: Sequence[int]) -> list[Job]:
         """The jobs of these numbers, in their order."""
         jobs: dict[int, Job] = {}
-        for start in range(0, len(numbers), _ROWS_AT_ONCE[0]):
-            part = numbers[start : start + _ROWS_AT_ONCE[0]]
-            jobs.update((job.id, job) for job in self._read("id", part))
+        for start in range(0, len(numbers), _READ_AT_ONCE):
+            part = numbers[start : start + _READ_AT_ONCE]
+            marks = ",".join("?" * len(part))
+            jobs.update((job.id, job) for job in self._read(f"id IN ({marks})", part))
         return [jobs[number] for number in numbers if number in jobs]
 
     def waiting(self, after: int, limit: int) -> list[Waiting]:
@@ -211,16 +254,14 @@ class Book:
 
     def unfinished(self) -> list[Job]:
         """Those that were launched and have not ended."""
-        others = [code for code in STATE_CODES.values() if code != QUEUED]
-        return sorted(self._read("ended IS NULL AND state", others), key=lambda job: job.id)
+        return sorted(self._read("state > 0 AND ended IS NULL"), key=lambda job: job.id)
 
     def counts(self) -> Counts:
         """How many there are."""
-        each: dict[int, int] = dict(
-            self._execute("SELECT state, count(*) FROM jobs WHERE ended IS NULL GROUP BY state")
-        )
-        queued = each.pop(QUEUED, 0)
-        return Counts(queued, sum(each.values()), self.totals.ended, self.totals.next)
+        [total] = self._one("SELECT count(*) FROM jobs")
+        [unfinished] = self._one("SELECT count(*) FROM jobs WHERE state > 0 AND ended IS NULL")
+        ended = self._ended()
+        return Counts(total - unfinished - ended, unfinished, ended, self.totals.next)
 
     def applied(self) -> tuple[str, int] | None:
         """The runner's instance and the number of its last event that was applied."""
@@ -232,12 +273,14 @@ class Book:
     def _one(self, question: str, values: Sequence[Any] = ()) -> Any:
         return self._execute(question, values).fetchone()
 
-    def _read(self, column: str, values: Sequence[int]) -> list[Job]:
-        marks = ",".join("?" * len(values))
+    def _ended(self) -> int:
+        [ended] = self._one("SELECT count(*) FROM jobs WHERE ended IS NOT NULL")
+        return int(ended)
+
+    def _read(self, which: str, values: Sequence[int] = ()) -> list[Job]:
         jobs = []
-        for row in self._execute(
-            f"SELECT {COLUMNS} FROM jobs WHERE {column} IN ({marks})", values
-        ).fetchall():
+        rows = self._execute(f"SELECT {COLUMNS} FROM jobs WHERE {which}", values)
+        for row in rows.fetchall():
             if not is_whole(row, self._names):
                 raise Unreadable(f"what was kept of task {row[0]} is damaged")
             ended = row[13] is not None

@@ -118,14 +118,18 @@ def migrate(connection: Any) -> None:
     checkpoint(connection)
 
 
-def checkpoint(connection: Any) -> bool:
-    """Carry the -wal over into the database and make it empty, so that nothing old is left in it.
+def checkpoint(connection: Any, how: str = "TRUNCATE") -> bool:
+    """Carry the -wal over into the database.
+
+    Args:
+        how: TRUNCATE: make it empty, so that nothing old is left in it; RESTART: have it written
+            over from its beginning.
 
     Returns:
         whether that succeeded; if not, the -wal holds what it held.
     """
     try:
-        busy: int = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        busy: int = connection.execute(f"PRAGMA wal_checkpoint({how})").fetchone()[0]
     except sqlite3.Error:
         return False
     return not busy

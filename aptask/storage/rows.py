@@ -4,8 +4,9 @@ Rules:
 
 - A state or status is stored as its place in `STATES` or `STATUSES`: new ones are added at the end
   of these, none is ever removed or moved.
-- A checksum is of the values as they are read back, so what is a number with a fraction is made
-  one before.
+- A checksum is of the values as they are read back. Those with a fraction are kept as whole
+  numbers, of millionths of a second and of billionths: what passes through SQLite's JSON must come
+  back as it was.
 - A secret is put into pages of its own. SQLite overwrites what is deleted (`secure_delete`), but
   when it moves rows from one page to another, copies of them stay in the page they left. The part
   of a large value that does not fit into its row's page is never moved, and overwritten with zeros
@@ -45,6 +46,8 @@ PADDING = 512
 """More than the bytes of a large value that SQLite keeps in the row's own page: see `pad`."""
 _LOCAL = 489
 """The least that it keeps there, at this page size."""
+_MILLION = 1e6
+_BILLION = 1e9
 _OVERFLOW = PAGE_BYTES - 4
 """What a page of the rest holds."""
 
@@ -55,16 +58,16 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     """A new job, as it will be written.
 
     Attributes:
-        values: created, rerun, once_key, unique_key, place.
+        values: created, rerun, once_key, unique_key, place, as they are stored.
         sum: the checksum of what is asked for, but for the number.
-        course: state, status, started.
+        course: state, status, started, as they are stored.
         course_sum: the checksum of its course, but for the number.
     """
 
     task: str
     owner: str
     values: tuple[Any, ...]
-    arguments: bytes
+    arguments: str
     secrets: bytes | None
     sum: int
     course: tuple[Any, ...]
@@ -81,7 +84,7 @@ class Course(msgspec.Struct, frozen=True, gc=False):
     id: int
     ended: bool
     values: tuple[Any, ...]
-    result: bytes | None
+    result: str | None
     sum: int
 
 
@@ -110,20 +113,22 @@ def entry(job: Job, once: str | None, unique: str | None, place: int = 0) -> Ent
         place: its place in its batch.
 
     Raises:
-        ValueError: it is not a fresh one, or a text of it cannot be encoded.
+        ValueError: it is not a fresh one, or a text of it cannot be stored.
     """
     check_fresh(job)
-    values = (float(job.created), int(job.rerun), once, unique, place)
+    if "\0" in (once or "") or "\0" in (unique or "") or b"\0" in job.arguments:
+        raise ValueError("neither a key nor JSON text can hold NUL")
+    values = (_micros(job.created), int(job.rerun), once, unique, place)
     begun: tuple[Any, ...] = FRESH
     begun_sum = FRESH_SUM
     if job.started is not None:
-        begun = *_LAUNCHED, float(job.started)
+        begun = *_LAUNCHED, _micros(job.started)
         begun_sum = checksum((*_LAUNCHED, 1, begun[2], *[None] * 5))
     return Entry(
         task=job.task,
         owner=job.owner,
         values=values,
-        arguments=job.arguments,
+        arguments=job.arguments.decode(),
         secrets=job.secrets,
         sum=checksum((job.task, job.owner, *values, job.arguments)),
         course=begun,
@@ -135,21 +140,29 @@ def course(job: Job) -> Course:
     """What has become of a job, as it will be written.
 
     Raises:
-        ValueError: a text of it cannot be encoded.
+        ValueError: a value of it cannot be stored.
     """
+    if job.exit is not None and not -(2**63) <= job.exit < 2**63:
+        raise ValueError(f"{job.exit} is no exit code")
+    if job.result is not None and b"\0" in job.result:
+        raise ValueError("JSON text cannot hold NUL")
     progress = job.progress
+    message = progress.message
+    if message is not None and "\0" in message:
+        message = message.replace("\0", "")  # which SQLite's JSON would end it at
     values = (
         STATE_CODES[job.state],
         STATUS_CODES[job.status],
         job.attempt,
-        _real(job.started),
-        _real(job.ended),
-        _real(progress.fraction),
-        progress.message,
+        _micros(job.started),
+        _micros(job.ended),
+        None if progress.fraction is None else round(progress.fraction * _BILLION),
+        message,
         job.exit,
     )
     sum_ = numbered(checksum((*values, job.result)), job.id)
-    return Course(job.id, job.state is State.ENDED, values, job.result, sum_)
+    result = None if job.result is None else job.result.decode()
+    return Course(job.id, job.state is State.ENDED, values, result, sum_)
 
 
 FRESH = (STATE_CODES[State.QUEUED], STATUS_CODES[Status.INITIALIZED], None)
@@ -171,17 +184,19 @@ def is_whole(row: tuple[Any, ...], names: dict[int, str]) -> bool:
 def unpack(row: tuple[Any, ...], names: dict[int, str], secrets: bytes | None) -> Job:
     """The job of a row of `COLUMNS`."""
     fraction, message = row[14], row[15]
+    if fraction is not None:
+        fraction /= _BILLION
     return Job(
         id=row[0],
         task=names[row[1]],
         owner=names[row[2]],
-        created=row[3],
+        created=row[3] / _MILLION,
         rerun=bool(row[4]),
         state=STATES[row[9]],
         status=STATUSES[row[10]],
         attempt=row[11],
-        started=row[12],
-        ended=row[13],
+        started=None if row[12] is None else row[12] / _MILLION,
+        ended=None if row[13] is None else row[13] / _MILLION,
         progress=NOTHING if fraction is message is None else Progress(fraction, message),
         exit=row[16],
         arguments=row[18],
@@ -205,5 +220,10 @@ def unpad(stored: bytes) -> bytes:
     return stored[start : start + int.from_bytes(stored[PADDING:start])]
 
 
-def _real(value: float | None) -> float | None:
-    return None if value is None else float(value)
+def micros(seconds: float) -> int:
+    """Seconds as they are stored."""
+    return round(seconds * _MILLION)
+
+
+def _micros(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * _MILLION)

@@ -27,7 +27,7 @@ CREATE TABLE jobs (
     id INTEGER PRIMARY KEY,
     task INTEGER NOT NULL,
     owner INTEGER NOT NULL,
-    created REAL NOT NULL,
+    created INTEGER NOT NULL,    -- all times are microseconds since the epoch
     rerun INTEGER NOT NULL,
     once_key TEXT,
     unique_key TEXT,
@@ -36,9 +36,9 @@ CREATE TABLE jobs (
     state INTEGER NOT NULL,      -- rows.py has the numbers of states and statuses
     status INTEGER NOT NULL,
     attempt INTEGER NOT NULL,
-    started REAL,
-    ended REAL,
-    fraction REAL,
+    started INTEGER,
+    ended INTEGER,
+    fraction INTEGER,            -- billionths
     message TEXT,
     exit INTEGER,
     course_sum INTEGER NOT NULL,
@@ -46,8 +46,9 @@ CREATE TABLE jobs (
     result BLOB
 );
 
--- An index has the id behind its columns. Those that wait, in their order, and those that were launched.
-CREATE INDEX jobs_open ON jobs (state) WHERE ended IS NULL;
+-- An index has the id behind its columns. Those that were launched. Those that wait have none: they
+-- are read once, when the daemon starts, and each new one would have to be entered in it.
+CREATE INDEX jobs_launched ON jobs (state) WHERE state > 0 AND ended IS NULL;
 -- History, by the time of the end: what is pruned is at its beginning.
 CREATE INDEX jobs_ended ON jobs (ended) WHERE ended IS NOT NULL;
 CREATE UNIQUE INDEX jobs_once ON jobs (owner, once_key, place) WHERE once_key IS NOT NULL;

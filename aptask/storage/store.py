@@ -42,13 +42,19 @@ class SQLiteStore:
         path: of the database; made by `open` if nothing of one is there.
         call_in_reactor: runs a function in the reactor's thread: `reactor.callFromThread`.
         how: `sqlite3.connect`, or what a test puts in its place.
+        soon: runs a function at the end of the reactor's present turn, so that what is asked for in
+            one turn is one transaction; by default there is no waiting for that.
     """
 
     def __init__(
-        self, path: Path, call_in_reactor: Callable[..., Any], how: Connect = sqlite3.connect
+        self,
+        path: Path,
+        call_in_reactor: Callable[..., Any],
+        how: Connect = sqlite3.connect,
+        soon: Callable[[Callable[[], object]], object] = lambda call: call(),
     ) -> None:
         self._path = path
-        self._writer = Writer(path, call_in_reactor, how)
+        self._writer = Writer(path, call_in_reactor, soon, how)
         self._ask = self._writer.ask
         self._open = False
 
@@ -96,18 +102,11 @@ class SQLiteStore:
 
     def update(self, job: Job, *, applied: tuple[str, int] | None = None) -> Deferred[None]:
         """Enter what has become of a job; see `IStore`."""
-        course = rows.course(job)
-
-        def run(book: Book) -> None:
-            book.update(course)
-            if applied is not None:
-                book.apply(*applied)
-
-        return self._write(run, kept=True)
+        return self._keep(rows.course(job), applied)
 
     def apply(self, instance: str, number: int) -> Deferred[None]:
         """Enter which events are applied; see `IStore`."""
-        return self._write(lambda book: book.apply(instance, number), kept=True)
+        return self._keep(None, (instance, number))
 
     def applied(self) -> Deferred[tuple[str, int] | None]:
         """The last event that was applied; see `IStore`."""
@@ -142,11 +141,21 @@ class SQLiteStore:
         """The bytes on disk; see `IStore`."""
         return succeed(bytes_on_disk(self._path))
 
-    def _write(self, run: Callable[[Book], Any], kept: bool = False) -> Deferred[Any]:
+    def _keep(self, course: rows.Course | None, applied: tuple[str, int] | None) -> Deferred[None]:
+        if not self._open:
+            return _closed()
+        deferred: Deferred[None] = Deferred()
+        operation = Operation(
+            deferred, None, writes=True, kept=True, course=course, applied=applied
+        )
+        self._ask(operation)
+        return deferred
+
+    def _write(self, run: Callable[[Book], Any]) -> Deferred[Any]:
         if not self._open:
             return _closed()
         deferred: Deferred[Any] = Deferred()
-        self._ask(Operation(deferred, run, writes=True, kept=kept))
+        self._ask(Operation(deferred, run, writes=True))
         return deferred
 
     def _read(self, run: Callable[[Book], Any]) -> Deferred[Any]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,13 @@ from aptask.storage.book import Book
 from aptask.storage.database import Connect, checkpoint, connect, open_first
 from aptask.storage.examine import beside
 from aptask.storage.mark import Mark
-from aptask.storage.rows import Entry
+from aptask.storage.rows import Course, Entry
 
-WAL_BYTES = 4 * 1024 * 1024
-"""How large the -wal may grow before it is emptied, where nothing prevents that."""
+WAL_FRAMES = 1000
+"""About how many pages are written to the -wal before they are carried over into the database."""
+FRAMES_A_TRANSACTION = 3
+OPERATIONS_A_FRAME = 8
+"""About how many pages a transaction takes: rows that come together share them."""
 
 
 class Operation:
@@ -36,13 +40,15 @@ class Operation:
 
     Args:
         deferred: fires with what came of it.
-        run: does it.
+        run: does it; None where it is one of the three ordinary things that follow.
         writes: whether it needs a transaction.
         kept: whether it is tried until it is done.
-        entry: a new job; in the place of `run`.
+        entry: a new job.
+        course: what has become of one.
+        applied: a runner's instance, and the number of its event that is applied.
     """
 
-    __slots__ = ("deferred", "entry", "kept", "run", "writes")
+    __slots__ = ("applied", "course", "deferred", "entry", "kept", "run", "writes")
 
     def __init__(
         self,
@@ -52,12 +58,16 @@ class Operation:
         writes: bool = False,
         kept: bool = False,
         entry: Entry | None = None,
+        course: Course | None = None,
+        applied: tuple[str, int] | None = None,
     ) -> None:
         self.deferred = deferred
         self.run = run
         self.writes = writes
         self.kept = kept
         self.entry = entry
+        self.course = course
+        self.applied = applied
 
 
 Outcome = tuple[Deferred[Any], Any]
@@ -80,6 +90,7 @@ class Transactions:
     def __init__(self, path: Path, how: Connect = sqlite3.connect) -> None:
         self._path = path
         self._how = how
+        self._frames = 0
         self._connection = open_first(path, how)
         try:
             self._book = Book(self._connection)
@@ -131,11 +142,18 @@ class Transactions:
         return self._connection is not None and self._book.scrub
 
     def empty_wal(self, scrub: bool) -> None:
-        """Empty the -wal where it is large, or where there are secrets in it that have to go."""
+        """Carry the -wal over where it is long, or where there are secrets in it that have to go.
+
+        It keeps its length, where there are none: writing over what is there is half the work of
+        making a file longer, for the disk and for a commit.
+        """
         if self._connection is None:
             return
-        if scrub or self._wal_size() > WAL_BYTES:
+        if scrub:
             self._book.scrub = not checkpoint(self._connection)
+        elif self._frames < WAL_FRAMES or not checkpoint(self._connection, "RESTART"):
+            return
+        self._frames = 0
 
     def close(self) -> None:
         """Close the database."""
@@ -149,10 +167,26 @@ class Transactions:
     def _transaction(self, operations: Sequence[Operation]) -> list[Outcome]:
         if self._connection is None:
             self._reopen()
+        self._frames += FRAMES_A_TRANSACTION + len(operations) // OPERATIONS_A_FRAME
         book, execute = self._book, self._connection.execute
         snapshot = book.snapshot()
+        if all(operation.run is None for operation in operations):
+            entries, courses = _ordinary(operations)
+            if book.is_all(entries, courses):
+                try:
+                    book.begin()
+                    outcomes = self._work(operations, entries, courses)
+                except Exception as error:
+                    book.restore(snapshot)
+                    if is_of_the_store(error):
+                        self._roll_back()
+                        raise
+                else:
+                    self._mark.write(book.totals.commits)
+                    return outcomes
         try:
             execute("BEGIN IMMEDIATE")
+            book.begin()
             try:
                 outcomes = self._together(operations)
             except Exception as error:
@@ -161,6 +195,7 @@ class Transactions:
                 execute("ROLLBACK")
                 book.restore(snapshot)
                 execute("BEGIN IMMEDIATE")
+                book.begin()
                 outcomes = [self._apart(operation) for operation in operations]
             book.seal()
             execute("COMMIT")
@@ -172,29 +207,35 @@ class Transactions:
         return outcomes
 
     def _together(self, operations: Sequence[Operation]) -> list[Outcome]:
-        """Do operations one after the other, new jobs that follow each other at once."""
+        """Do operations one after the other, ordinary ones that follow each other at once."""
         outcomes: list[Outcome] = []
-        entering: list[Operation] = []
-        for operation in operations:
-            if operation.entry is not None:
-                entering.append(operation)
+        for is_ordinary, group in groupby(operations, lambda one: one.run is None):
+            if is_ordinary:
+                following = list(group)
+                outcomes += self._work(following, *_ordinary(following))
                 continue
-            if entering:
-                self._enter(entering, outcomes)
-                entering = []
-            if operation.writes:
-                assert operation.run is not None
-                outcomes.append((operation.deferred, operation.run(self._book)))
-            else:
-                outcomes.append(self.read(operation))
-        if entering:
-            self._enter(entering, outcomes)
+            for operation in group:
+                if operation.writes:
+                    assert operation.run is not None
+                    outcomes.append((operation.deferred, operation.run(self._book)))
+                else:
+                    outcomes.append(self.read(operation))
         return outcomes
 
-    def _enter(self, operations: Sequence[Operation], outcomes: list[Outcome]) -> None:
-        entries = [operation.entry for operation in operations if operation.entry is not None]
-        added = self._book.enter(entries)
-        outcomes += zip((operation.deferred for operation in operations), added, strict=True)
+    def _work(
+        self,
+        operations: Sequence[Operation],
+        entries: Sequence[Entry],
+        courses: Sequence[Course],
+    ) -> list[Outcome]:
+        for operation in operations:
+            if operation.applied is not None:
+                self._book.apply(*operation.applied)
+        added = iter(self._book.work(entries, courses))
+        return [
+            (operation.deferred, None if operation.entry is None else next(added))
+            for operation in operations
+        ]
 
     def _apart(self, operation: Operation) -> Outcome:
         """Do an operation that is undone by itself where it fails by itself."""
@@ -267,3 +308,10 @@ def is_of_the_store(error: Exception) -> bool:
 def is_full(error: Exception) -> bool:
     """Whether an error says that the disk is full."""
     return getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
+
+
+def _ordinary(operations: Sequence[Operation]) -> tuple[list[Entry], list[Course]]:
+    """The new jobs and the changes of operations that are nothing else."""
+    entries = [operation.entry for operation in operations if operation.entry is not None]
+    courses = [operation.course for operation in operations if operation.course is not None]
+    return entries, courses

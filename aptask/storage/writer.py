@@ -2,9 +2,10 @@
 
 Rules:
 
-- What is asked for waits in a queue. The thread takes all that waits, at most `MOST_AT_ONCE`, into
-  one transaction: one commit, one sync, and one call into the reactor's thread with everything that
-  came of it. Deferreds fire there, in the order in which the operations were asked for.
+- What is asked for in one turn of the reactor is handed over at its end: the thread is woken once,
+  and not in the middle of what belongs together. It takes all that waits, `MOST_AT_ONCE` or a few
+  more, into one transaction: one commit, one sync, and one call into the reactor's thread with all
+  that came of it. Deferreds fire there, in the order in which the operations were asked for.
 - When the disk is full, or fails: nothing of the transaction is done. What was new fails at once,
   as `Unavailable`; what tells of something that has happened (`kept`) must not be lost: it stays,
   in its order and ahead of all that comes, and is tried again with each new transaction, and after
@@ -45,22 +46,25 @@ class Writer:
     Args:
         path: of the database.
         call_in_reactor: runs a function in the reactor's thread: `reactor.callFromThread`.
+        soon: runs a function at the end of the reactor's present turn.
         how: `sqlite3.connect`, or what a test puts in its place.
-
-    Attributes:
-        ask: takes an operation, in the reactor's thread.
     """
 
     _log = Logger()
 
     def __init__(
-        self, path: Path, call_in_reactor: Callable[..., Any], how: Connect = sqlite3.connect
+        self,
+        path: Path,
+        call_in_reactor: Callable[..., Any],
+        soon: Callable[[Callable[[], object]], object],
+        how: Connect = sqlite3.connect,
     ) -> None:
         self._path = path
         self._call_in_reactor = call_in_reactor
         self._how = how
-        self._queue: SimpleQueue[Operation | None] = SimpleQueue()
-        self.ask: Callable[[Operation], None] = self._queue.put
+        self._queue: SimpleQueue[list[Operation] | None] = SimpleQueue()
+        self._soon = soon
+        self._asked: list[Operation] = []
         self._thread = Thread(target=self._run, name="aptask store", daemon=True)
         self._kept: list[Operation] = []
         self._pause: float | None = None
@@ -75,7 +79,19 @@ class Writer:
     def stop(self, closed: Deferred[None]) -> None:
         """Do what was asked for so far, and end; `closed` fires when the database is closed."""
         self._closed = closed
+        self._hand_over()
         self._queue.put(None)
+
+    def ask(self, operation: Operation) -> None:
+        """Take an operation, in the reactor's thread."""
+        self._asked.append(operation)
+        if len(self._asked) == 1:
+            self._soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        if self._asked:
+            self._queue.put(self._asked)
+            self._asked = []
 
     # In the thread
 
@@ -121,12 +137,12 @@ class Writer:
         """What waits; nothing after a pause; and whether it is the last."""
         group: list[Operation] = []
         try:
-            operation = self._queue.get(timeout=pause)
-            while operation is not None:
-                group.append(operation)
-                if len(group) == MOST_AT_ONCE:
+            operations = self._queue.get(timeout=pause)
+            while operations is not None:
+                group += operations
+                if len(group) >= MOST_AT_ONCE:
                     return group, False
-                operation = self._queue.get_nowait()
+                operations = self._queue.get_nowait()
         except Empty:
             return group, False
         return group, True

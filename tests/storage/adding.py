@@ -14,9 +14,11 @@ from typing import Any
 from twisted.internet import reactor
 
 from aptask.model.job import Added, Change, Job, Outcome, Status, change
+from aptask.storage import transactions
 from aptask.storage.store import SQLiteStore
 
 OUTSTANDING = 20
+transactions.WAL_FRAMES = 100
 
 store = SQLiteStore(Path(sys.argv[1]), reactor.callFromThread)  # type: ignore[attr-defined]
 

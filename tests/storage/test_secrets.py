@@ -45,7 +45,12 @@ def test_they_are_gone_after_the_end_whatever_was_moved_meanwhile(
         for _ in range(dice.randrange(0, min(9, len(living)))):
             job = living.pop(dice.randrange(len(living)))
             change(job, Change.LAUNCH, 2.0)
-            change(job, Change.FINISH, 3.0, Outcome(Status.DONE, result=bytes(dice.randrange(500))))
+            change(
+                job,
+                Change.FINISH,
+                3.0,
+                Outcome(Status.DONE, result=b'"%s"' % (b"x" * dice.randrange(500))),
+            )
             store.update(job)
         if dice.random() < 0.1:
             bench.result(store.prune(1e12, 100))
