@@ -213,7 +213,7 @@ class AptaskService(Service):
         look(folder / DATABASE)
         before = raise_descriptors(settings.limits.connections + SPARE_DESCRIPTORS)
         calls = Calls()
-        self._store = SQLiteStore(folder / DATABASE, calls)
+        self._store = SQLiteStore(folder / DATABASE, calls, soon=calls.soon)
         opened = self._store.open()  # in its own thread, beside all that follows
         self._catalog = self._discover()
         self._executor = LocalExecutor(

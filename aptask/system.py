@@ -36,6 +36,13 @@ class Calls:
         else:
             self._reactor.callFromThread(function, *arguments)
 
+    def soon(self, function: Callable[[], object]) -> None:
+        """Have a function called at the end of the reactor's present turn."""
+        if self._reactor is None:
+            function()
+        else:
+            self._reactor.callLater(0, function)
+
     def wait_for(self, deferred: Deferred[Any], seconds: float) -> None:
         """Wait until a Deferred has fired that other threads' calls will fire, or for so long."""
         until = time.monotonic() + seconds
@@ -72,7 +79,7 @@ def calm_collector() -> None:
     """Keep the cyclic collector from walking over what stays: its pauses are clients' waiting."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(200_000, 20, 50)
 
 
 def steady_clock(reactor: Any) -> None:

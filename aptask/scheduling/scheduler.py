@@ -31,6 +31,7 @@ from aptask.model.job import Added, Change, Job, Outcome, State, Status, change
 from aptask.model.limits import Limits
 from aptask.model.orders import Ended, Progressed, Start, Started, Stop, Work
 from aptask.model.progress import Progress, advance
+from aptask.model.statistics import DEFAULT_GROUP, Executor, Group, Totals
 from aptask.scheduling.publisher import Publisher
 from aptask.scheduling.queue import Line, Queue
 
@@ -100,6 +101,8 @@ class Scheduler:
         """jobs whose turn has come, and that are being fetched from the store"""
         self._entering = 0
         """jobs that will wait, once the store has them"""
+        self._history = 0
+        """how many jobs in the store have ended"""
         self._open = True
         self._ready = False
 
@@ -206,6 +209,21 @@ class Scheduler:
         """A job's place among those that wait; 1 is next, 0 where it does not wait."""
         return self._queue.line.position(job.id) if job.state is State.QUEUED else 0
 
+    def totals(self) -> Deferred[Totals]:
+        """A Deferred of how much there is to do, and was; it costs nothing, whatever there is."""
+        slots, running = self._queue.slots, len(self._running)
+        queued = len(self._queue.line) + len(self._fetched)
+        state = "ready" if self._ready else "starting" if self._open else "stopped"
+        totals = Totals(
+            slots=slots,
+            running=running,
+            queued=queued,
+            ended=self._history,
+            groups={DEFAULT_GROUP: Group(slots, running, queued)},
+            executors={self._executor.name: Executor(state, len(self._ordered))},
+        )
+        return succeed(totals)
+
     def stop(self, job: Job, grace: float | None) -> Deferred[Job]:
         """Abort a job.
 
@@ -255,12 +273,14 @@ class Scheduler:
             for waiting in step:
                 self._queue.line.add(waiting.id)
                 self._line_of(waiting.owner).add(waiting.id)
+        self._history = (await self._store.counts()).ended
         return await self._store.applied()
 
     def prune(self) -> Deferred[list[int]]:
         """Forget a step's worth of old history; a Deferred of the numbers that were forgotten."""
         before = self._clock() - self._limits.history_days * 86400.0
-        return self._store.prune(before, self._limits.history_tasks)
+        pruned = self._store.prune(before, self._limits.history_tasks)
+        return pruned.addCallback(self._pruned)
 
     def close(self) -> None:
         """Take in and start nothing more."""
@@ -527,11 +547,16 @@ class Scheduler:
 
     def _ended(self, _: None, job: Job) -> Job:
         self._jobs.pop(job.id, None)
+        self._history += 1
         line = self._waiting.get(job.owner)
         if line is not None and not line:
             del self._waiting[job.owner]
         self.publisher.publish(job)
         return job
+
+    def _pruned(self, numbers: list[int]) -> list[int]:
+        self._history -= len(numbers)
+        return numbers
 
     def _told(self, _: None, job: Job) -> Job:
         self.publisher.publish(job)

@@ -216,7 +216,7 @@ class Connection(LineReceiver):
             self._receive(b"")
         self._running = False
         if self._written:
-            self._flush()
+            self.flush()
         if self._framer.pending:
             if self._request_since is None:
                 self._request_since = self._clock.seconds()
@@ -305,16 +305,17 @@ class Connection(LineReceiver):
             return
         if self.paused or self._stage is Stage.FINISHING:
             self._run(b"")
-        else:
-            self._flush()
+        elif self._written:
+            self._server.flush_later(self)
 
     def _write(self, line: bytes) -> None:
         self._written.append(line)
         self._written_bytes += len(line)
         if self._written_bytes >= FLUSH_BYTES:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what is to be sent."""
         if self._written:
             written = b"".join(self._written)
             self._written.clear()

@@ -47,6 +47,7 @@ class RequestFactory(Factory):
         self._connections: set[Connection] = set()
         self._refused: set[Connection] = set()
         self._gone: Deferred[None] | None = None
+        self._unflushed: list[Connection] = []
 
     @property
     def connections(self) -> int:
@@ -81,6 +82,20 @@ class RequestFactory(Factory):
         if self._gone is not None and not self._connections and not self._refused:
             gone, self._gone = self._gone, None
             gone.callback(None)
+
+    def flush_later(self, connection: Connection) -> None:
+        """Send what a connection has to send, with all that others get to send until then.
+
+        Answers come in flocks, when the store has many requests on disk at once.
+        """
+        if not self._unflushed:
+            self.clock.callLater(0, self._flush)
+        self._unflushed.append(connection)
+
+    def _flush(self) -> None:
+        unflushed, self._unflushed = self._unflushed, []
+        for connection in unflushed:
+            connection.flush()
 
     def shut_down(self) -> Deferred[None]:
         """End all connections: what waits is answered `unavailable`, then they are closed.

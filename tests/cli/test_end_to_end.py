@@ -240,3 +240,47 @@ def test_a_live_bar_is_seen_on_a_terminal() -> None:
     assert any("━" in line and "running" in line and "%" in line for line in shown)
     assert "100%" in shown[-1]
     assert "done" in shown[-1]
+
+
+# How the daemon is
+
+
+def test_stats_counts_what_runs_waits_and_has_ended(client: Client) -> None:
+    before = client.stats()
+    slots = before.slots
+    taskids = [client.start("sleep", 60) for _ in range(slots + 2)]
+    after = client.stats()
+    assert (after.running, after.queued) == (slots, 2)
+    assert after.groups["default"].queued == 2
+    assert after.requests["start"] == before.requests["start"] + slots + 2
+    assert after.uptime > before.uptime > 0
+    assert (after.connections, after.watchers) == (1, 0)
+    assert after.executors["local"].state == "ready"
+    piped = dict(line.split("\t") for line in aptask("stats").stdout.splitlines())
+    assert piped["running"] == str(slots)
+    for taskid in reversed(taskids):
+        client.stop(taskid, grace=0)
+    client.wait_all(taskids, timeout=60)
+    ended = client.stats()
+    assert (ended.running, ended.queued) == (0, 0)
+    assert ended.ended == before.ended + slots + 2
+    assert ended.executors["local"].jobs == 0
+
+
+def test_stats_tells_what_could_not_be_loaded_and_what_the_disk_holds(
+    daemons: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "broken.py").write_text("import \n")
+    daemon = daemons("--tasks", str(tmp_path))
+    answer = daemon.ask("stats")
+    [failed] = answer["plugins"]["failed"]
+    assert "broken.py" in failed["plugin"]
+    assert answer["plugins"]["loaded"] == len(daemon.ask("index")["index"])
+    assert (daemon.data / "aptask.db").stat().st_size <= answer["disk"]["used"] < 100 << 20
+    assert answer["disk"]["free"] > 0
+
+
+def test_stats_is_a_page_on_a_terminal() -> None:
+    status, got = on_terminal("stats")
+    assert status == 0
+    assert any(line.startswith("uptime ") for line in plain(got))

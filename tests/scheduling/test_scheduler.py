@@ -16,6 +16,8 @@ from aptask.model.description import Description
 from aptask.model.job import Added, Job, State, Status
 from aptask.model.limits import Limits
 from aptask.model.orders import Ended, Progressed, Spawn, Start, Started, Stop
+from aptask.model.statistics import Executor as Executing
+from aptask.model.statistics import Group, Totals
 from aptask.scheduling.scheduler import REMEMBERED, Scheduler
 from aptask.storage.memory import MemoryStore
 
@@ -107,9 +109,7 @@ class World:
         assert job is not None
         return job
 
-    def end(
-        self, number: int, status: Status = Status.DONE, **more: Any
-    ) -> Deferred[None] | None:
+    def end(self, number: int, status: Status = Status.DONE, **more: Any) -> Deferred[None] | None:
         self.executor.number += 1
         attempt = more.pop("attempt", 1)
         source = "runner", self.executor.number
@@ -718,3 +718,56 @@ def test_one_that_cannot_be_fetched_is_tried_again(logged_failures: list[Any]) -
     world.scheduler.ready(())
     world.store.read()
     assert world.executor.started() == [1]
+
+
+# How much there is
+
+
+def totals(world: World) -> Totals:
+    found: list[Totals] = []
+    world.scheduler.totals().addCallback(found.append)
+    return found[0]
+
+
+def test_totals_are_of_what_runs_waits_and_has_ended() -> None:
+    world = World(slots=2)
+    for _ in range(5):
+        world.submit()
+    world.end(1)
+    assert totals(world) == Totals(
+        slots=2,
+        running=2,
+        queued=2,
+        ended=1,
+        groups={"default": Group(slots=2, running=2, queued=2)},
+        executors={"test": Executing("ready", 2)},
+    )
+    world.scheduler.stop(world.find(5), None)  # type: ignore[arg-type]
+    assert (totals(world).queued, totals(world).ended) == (1, 2)
+
+
+def test_an_executor_is_ready_starting_or_stopped() -> None:
+    world = World(ready=False)
+    assert totals(world).executors["test"] == Executing("starting", 0)
+    world.submit()
+    world.scheduler.ready(())
+    assert totals(world).executors["test"] == Executing("ready", 1)
+    world.scheduler.lost("gone")
+    assert totals(world).executors["test"] == Executing("starting", 0)
+    world.scheduler.close()
+    assert totals(world).executors["test"] == Executing("stopped", 0)
+
+
+def test_history_is_counted_over_restarts_and_when_it_is_forgotten() -> None:
+    world = World(history_tasks=2)
+    for number in range(1, 4):
+        world.submit()
+        world.end(number)
+    assert totals(world).ended == 3
+    again = World(store=world.store, ready=False, history_tasks=2)
+    again.scheduler.restore()
+    assert totals(again).ended == 3
+    forgotten: list[list[int]] = []
+    again.scheduler.prune().addCallback(forgotten.append)
+    assert forgotten == [[1]]
+    assert totals(again).ended == 2

@@ -298,6 +298,7 @@ class Client:
     """One connection to a front, seen from its client."""
 
     def __init__(self, front: Front) -> None:
+        self._clock = front.clock
         self.transport = FakeTransport()
         protocol = front.factory.buildProtocol(None)
         assert protocol is not None
@@ -313,7 +314,8 @@ class Client:
         )
 
     def answers(self) -> list[Any]:
-        """What has come since the last time."""
+        """What has come since the last time, at the end of the reactor's turn."""
+        self._clock.advance(0)
         lines = self.transport.value().decode().split("\n")
         assert lines.pop() == ""
         self.transport.clear()

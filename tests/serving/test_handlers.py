@@ -218,7 +218,7 @@ def test_a_long_list_is_made_in_pieces_and_is_whole() -> None:
         front.scheduler.submit("alice", describe("sleep"), b"{}", None)
     client = front.connect()
     client.send({"request": "active", "limit": 10_000, "key": "alice-key"}, {"request": "ping"})
-    assert client.answers() == []
+    assert client.transport.value() == b""
     front.clock.pump([0, 0, 0])
     listed, ping = client.answers()
     assert [task["taskid"] for task in listed["active"]] == [str(n) for n in range(1, 2501)]
