@@ -22,6 +22,7 @@ from aptask.errors import AptaskError
 from aptask.model.job import Added, Counts, Job, State, Waiting
 from aptask.storage.rows import (
     COLUMNS,
+    FRESH,
     STATE_CODES,
     Course,
     Entry,
@@ -43,16 +44,21 @@ _PAGES_GIVEN_BACK = 1024
 
 _WORK = (
     """
-    CREATE TEMP VIEW work AS SELECT NULL AS entries, NULL AS courses,
+    CREATE TEMP VIEW work AS SELECT NULL AS plain, NULL AS others, NULL AS courses,
         NULL AS commits, NULL AS next, NULL AS instance, NULL AS applied, NULL AS sum
     """,
     f"""
     CREATE TEMP TRIGGER do_work INSTEAD OF INSERT ON work BEGIN
+        INSERT INTO jobs (id, task, owner, created, rerun, request_sum, course_sum, arguments,
+            place, state, status, attempt)
+        SELECT {",".join(f"value->>{place}" for place in range(7))}, CAST(value->>7 AS BLOB),
+            0, {QUEUED}, 0, 1
+        FROM json_each(new.plain);
         INSERT INTO jobs (id, task, owner, created, rerun, once_key, unique_key, place,
             request_sum, state, status, started, attempt, course_sum, arguments)
         SELECT {",".join(f"value->>{place}" for place in range(12))}, 1,
             value->>12, CAST(value->>13 AS BLOB)
-        FROM json_each(new.entries);
+        FROM json_each(new.others);
         UPDATE jobs SET state = value->>1, status = value->>2, attempt = value->>3,
             started = value->>4, ended = value->>5, fraction = value->>6, message = value->>7,
             exit = value->>8, course_sum = value->>9, result = CAST(value->>10 AS BLOB)
@@ -62,7 +68,11 @@ _WORK = (
     END
     """,
 )
-"""What is inserted into `work` is done: new jobs and changes, each a JSON array of arrays."""
+"""What is inserted into `work` is done: new jobs and changes, each a JSON array of arrays.
+
+Most new jobs are plain: queued, and without a key. They have few columns to be taken out of JSON,
+which is most of what a new job costs.
+"""
 
 _encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 
@@ -133,7 +143,7 @@ class Book:
 
     def seal(self) -> None:
         """Enter what belongs to the transaction as a whole: the last before its commit."""
-        self._work(None, None)
+        self._work([], [], [])
 
     # Writing
 
@@ -147,37 +157,42 @@ class Book:
             the numbers of the new ones.
         """
         number = self.totals.next
-        rows: list[tuple[Any, ...]] = []
+        plain: list[tuple[Any, ...]] = []
+        others: list[tuple[Any, ...]] = []
         for place, entry in enumerate(entries, number):
             task = self._numbers.get(entry.task) or self._name(entry.task)
             owner = self._numbers.get(entry.owner) or self._name(entry.owner)
             sum_, course_sum = numbered(entry.sum, place), numbered(entry.course_sum, place)
-            asked = place, task, owner, *entry.values, sum_
-            rows.append((*asked, *entry.course, course_sum, entry.arguments))
+            created, rerun, once, unique, within = values = entry.values
+            if once is unique is None and within == 0 and entry.course is FRESH:
+                text = entry.arguments
+                plain.append((place, task, owner, created, rerun, sum_, course_sum, text))
+            else:
+                asked = place, task, owner, *values, sum_
+                others.append((*asked, *entry.course, course_sum, entry.arguments))
             if entry.secrets is not None:
                 self._keep_secret(place, pad(entry.secrets))
-        self.totals.next = number + len(rows)
+        self.totals.next = number + len(entries)
         last: dict[int, Course] = {}
         for course in courses:
             before = last.get(course.id)
             if before is None or not before.ended:
                 last[course.id] = course
         changes = [(c.id, *c.values, c.sum, c.result) for c in last.values()]
-        self._work(rows or None, changes or None)
+        self._work(plain, others, changes)
         if self.totals.secrets:
             for course in last.values():
                 if course.ended:
                     self._forget_secret(course.id)
-        return [Added(place) for place in range(number, number + len(rows))]
+        return [Added(place) for place in range(number, number + len(entries))]
 
-    def _work(self, entries: Any, changes: Any) -> None:
+    def _work(self, *work: list[tuple[Any, ...]]) -> None:
         totals = self.totals
         values = (totals.commits, totals.next, totals.instance, totals.applied)
         self._execute(
-            "INSERT INTO work VALUES (?,?,?,?,?,?,?)",
+            "INSERT INTO work VALUES (?,?,?,?,?,?,?,?)",
             (
-                entries and _encode(entries).decode(),
-                changes and _encode(changes).decode(),
+                *(_encode(rows).decode() if rows else None for rows in work),
                 *values,
                 checksum((self.identity, *values)),
             ),
