@@ -292,13 +292,17 @@ class Aptask(Server):
     Args:
         slots: how many tasks run at once.
         cores: where it runs; None: anywhere.
+        synced: whether a task is on disk before it is answered: that is how aptask is.
     """
 
     name = "aptask"
 
-    def __init__(self, slots: int = 2, cores: Collection[int] | None = None) -> None:
+    def __init__(
+        self, slots: int = 2, cores: Collection[int] | None = None, synced: bool = True
+    ) -> None:
         super().__init__(cores)
         self._slots = slots
+        self._synced = synced
 
     def start(self) -> None:
         """Start it; it runs tasks when this returns."""
@@ -308,16 +312,30 @@ class Aptask(Server):
         config.write_text("\n".join(users) + "\n")
         config.chmod(0o600)
         data = self.folder / "data"
-        twistd = str(Path(PYTHON).with_name("twistd"))
+        twistd = [str(Path(PYTHON).with_name("twistd"))]
+        if not self._synced:
+            twistd = [PYTHON, str(HERE / "in_memory.py")]
         listen = f"tcp:{self.port}:interface=127.0.0.1"
         arguments = ["--config", str(config), "--data", str(data), "--listen", listen]
         arguments += ["--web", "off", "--slots", str(self._slots), "--tasks", str(TASKS)]
-        self.spawn([twistd, "-n", "--pidfile=", "aptask", *arguments])
+        self._command = [*twistd, "-n", "--pidfile=", "aptask", *arguments]
+        self.serve()
         self.wait_for_port()
         self.done = Done(self.folder)
         self.client = Client(self.port)
         self.client.run(self.true())
         self.done.wait(1)
+
+    def serve(self) -> None:
+        """Start the daemon, for the first time or again."""
+        self.spawn(self._command)
+
+    def kill(self) -> None:
+        """Kill the daemon, and only it."""
+        self.client.close()
+        process = self._processes.pop()
+        process.kill()
+        process.wait()
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
         """Have it end, its tasks at once."""
@@ -327,11 +345,6 @@ class Aptask(Server):
             process.send_signal(signal.SIGTERM)
         time.sleep(0.1)
         super().end(process)
-
-    def kept(self) -> str:
-        """How well it keeps what it accepts."""
-        files = [path.name for path in (self.folder / "data").iterdir()]
-        return "synced" if any(".db" in name or ".sqlite" in name for name in files) else "memory"
 
     def true(self) -> dict[str, Any]:
         """What starts the program that does as /bin/true does."""
