@@ -24,6 +24,7 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, Logger, jsonFileLogObserver
 from twisted.python import usage
 from twisted.python.failure import Failure
@@ -395,7 +396,7 @@ class AptaskService(Service):
 
     async def _remove_unknown(self) -> None:
         """Remove outputs of jobs that are not in the book: a daemon may have died in between."""
-        kept = sorted(self._outputs.jobs())
+        kept = sorted(await deferToThread(self._outputs.jobs))
         for start in range(0, len(kept), REMOVED_AT_ONCE):
             step = kept[start : start + REMOVED_AT_ONCE]
             known = await self._store.get_many(step)
@@ -421,6 +422,7 @@ class AptaskService(Service):
         self._scheduler.close()
         if not self._opening.called:
             self._opening.errback(Unavailable("the daemon is shutting down"))
+            self._opening.addErrback(lambda _: None)
         parts: list[Deferred[Any]] = [
             *(maybeDeferred(port.stopListening) for port in self._ports),
             self._factory.shut_down(),

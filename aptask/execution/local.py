@@ -22,7 +22,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -137,6 +137,8 @@ class LocalExecutor:
 
     def stop(self, grace: float) -> Deferred[None]:
         """End the jobs and the runner; see `IExecutor`. Asked again, the sooner end counts."""
+        if self._listener is None:
+            return succeed(None)
         is_first, self._grace = self._stopped is None, grace
         if self._stopped is None:
             self._stopped = Deferred()
