@@ -32,18 +32,12 @@ from aptask.model.limits import Limits
 from aptask.model.orders import Ended, Progressed, Start, Started, Stop, Work
 from aptask.model.progress import Progress, advance
 from aptask.model.statistics import DEFAULT_GROUP, Executor, Group, Totals
+from aptask.scheduling.backlog import Backlog
 from aptask.scheduling.publisher import Publisher
-from aptask.scheduling.queue import Line, Queue
+from aptask.scheduling.queue import Queue
 
 GRACE = 10.0
 """Seconds between being asked to stop and being killed, where neither task nor request says."""
-
-REMEMBERED = 1000
-"""How many jobs that wait are kept whole in memory; of the others only their numbers."""
-RESTORED_AT_ONCE = 1000
-"""How many jobs that wait are read at once when a daemon starts."""
-FETCHED_AT_ONCE = 500
-"""How many jobs that wait are read at once when their turn comes."""
 
 _decode: Callable[[bytes], dict[str, Any]] = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -90,13 +84,12 @@ class Scheduler:
         self._limits = limits
         self._clock = clock
         self._queue = Queue(slots)
-        self._jobs: dict[int, Job] = {}
+        self._backlog = Backlog(store, self._queue)
         self._running: dict[int, Job] = {}
         self._launching: set[int] = set()
         """those of them that the store does not have as launched yet"""
         self._ordered: set[int] = set()
         """those of them that the executor may have begun"""
-        self._waiting: dict[str, Line] = {}
         self._fetched: set[int] = set()
         """jobs whose turn has come, and that are being fetched from the store"""
         self._entering = 0
@@ -170,7 +163,7 @@ class Scheduler:
 
     def find(self, number: int) -> Deferred[Job | None]:
         """A Deferred of the job of this number, whether it has ended or not, or of None."""
-        job = self._jobs.get(number)
+        job = self._running.get(number) or self._backlog.get(number)
         return self._store.get(number) if job is None else succeed(job)
 
     def active(
@@ -189,21 +182,16 @@ class Scheduler:
         running = [
             (job, 0) for job in self._running.values() if owner is None or job.owner == owner
         ]
-        line = self._queue.line if owner is None else self._waiting.get(owner, Line())
+        line = self._backlog.line(owner)
         total = len(running) + len(line)
         listed = running[offset : offset + limit]
         waiting = line.slice(max(0, offset - len(running)), limit - len(listed))
-        absent = [number for number in waiting if number not in self._jobs]
 
         def fill(jobs: list[Job]) -> tuple[list[tuple[Job, int]], int]:
-            known = {job.id: job for job in jobs}
-            for number in waiting:
-                job = self._jobs.get(number) or known.get(number)
-                if job is not None:
-                    listed.append((job, self.position(job)))
-            return listed, total
+            return listed + [(job, self.position(job)) for job in jobs], total
 
-        return self._store.get_many(absent).addCallback(fill) if absent else succeed(fill([]))
+        found = self._backlog.find(waiting)
+        return succeed(fill(found)) if isinstance(found, list) else found.addCallback(fill)
 
     def position(self, job: Job) -> int:
         """A job's place among those that wait; 1 is next, 0 where it does not wait."""
@@ -237,7 +225,7 @@ class Scheduler:
         Raises:
             Conflict: it has ended.
         """
-        job = self._jobs.get(job.id, job)
+        job = self._running.get(job.id) or self._backlog.get(job.id) or job
         if job.state is State.QUEUED:
             if not self._withdraw(job):  # it was launched, or ended, since it was looked up
                 return self.find(job.id).addCallback(self._stop_again, grace)
@@ -264,15 +252,10 @@ class Scheduler:
 
     async def _restore(self) -> tuple[str, int] | None:
         for job in await self._store.unfinished():
-            self._jobs[job.id] = self._running[job.id] = job
+            self._running[job.id] = job
             self._ordered.add(job.id)
             self._queue.running += 1
-        last = 0
-        while step := await self._store.waiting(last, RESTORED_AT_ONCE):
-            last = step[-1].id
-            for waiting in step:
-                self._queue.line.add(waiting.id)
-                self._line_of(waiting.owner).add(waiting.id)
+        await self._backlog.restore()
         self._history = (await self._store.counts()).ended
         return await self._store.applied()
 
@@ -356,10 +339,10 @@ class Scheduler:
             return added
         job.id = added.id
         if launched:
-            self._jobs[job.id] = self._running[job.id] = job
+            self._running[job.id] = job
             self._launched(None, job)
         else:
-            self._wait(job)
+            self._backlog.add(job)
             self._fill()
         return added
 
@@ -370,36 +353,20 @@ class Scheduler:
             self._entering -= 1
         return failure
 
-    def _wait(self, job: Job) -> None:
-        """Put a job into the line."""
-        if len(self._queue.line) < REMEMBERED:
-            self._jobs[job.id] = job
-        else:
-            self._jobs.pop(job.id, None)
-        self._queue.line.add(job.id)
-        self._line_of(job.owner).add(job.id)
-
     def _release(self) -> None:
         self._queue.release()
         self._fill()
-
-    def _line_of(self, owner: str) -> Line:
-        line = self._waiting.get(owner)
-        if line is None:
-            line = self._waiting[owner] = Line()
-        return line
 
     def _withdraw(self, job: Job) -> bool:
         """Take a job that waits out of the line; whether it was in it, or about to leave it."""
         if job.id in self._fetched:
             self._fetched.discard(job.id)  # its slot is given back when it has been fetched
-            self._line_of(job.owner).withdraw(job.id)
+            self._backlog.launch(job)
             return True
-        line = self._waiting.get(job.owner)
-        return line is not None and line.withdraw(job.id) and self._queue.line.withdraw(job.id)
+        return self._backlog.withdraw(job)
 
     def _stop_again(self, job: Job | None, grace: float | None) -> Deferred[Job]:
-        if job is None or (job.id not in self._jobs and job.state is State.QUEUED):
+        if job is None or (job.state is State.QUEUED and not self.position(job)):
             raise Conflict("the task is not in the queue any more")
         return self.stop(job, grace)
 
@@ -409,33 +376,23 @@ class Scheduler:
             number = self._queue.launch()
             if number is None:
                 return
-            job = self._jobs.get(number)
+            job = self._backlog.get(number)
             if job is not None:
                 self._start(job)
             else:
-                self._fetch(number)
+                self._fetched.add(number)
+                fetched = self._backlog.fetch(number)
+                fetched.addCallback(self._start_fetched, number)
+                fetched.addErrback(self._not_fetched, number)
 
-    def _fetch(self, number: int) -> None:
-        """Read a job whose turn has come, and some of those behind it."""
-        self._fetched.add(number)
-        behind = [
-            one for one in self._queue.line.slice(0, FETCHED_AT_ONCE) if one not in self._jobs
-        ]
-        fetched = self._store.get_many([number, *behind])
-        fetched.addCallback(self._start_fetched, number).addErrback(self._not_fetched, number)
-
-    def _start_fetched(self, jobs: list[Job], number: int) -> None:
-        for job in jobs:
-            if job.id not in self._jobs and self._queue.line.position(job.id):
-                self._jobs[job.id] = job
-        if number in self._fetched and jobs and jobs[0].id == number:
-            self._fetched.discard(number)
-            self._jobs[number] = jobs[0]
-            self._start(jobs[0])
-            self._fill()
-        else:  # it was stopped meanwhile
-            self._fetched.discard(number)
+    def _start_fetched(self, job: Job | None, number: int) -> None:
+        was_stopped = number not in self._fetched
+        self._fetched.discard(number)
+        if was_stopped or job is None:
             self._release()
+        else:
+            self._start(job)
+            self._fill()
 
     def _not_fetched(self, failure: Failure, number: int) -> None:
         """The book cannot be read: the job waits on, and is tried again with the next event."""
@@ -445,7 +402,7 @@ class Scheduler:
         self._queue.release()
 
     def _start(self, job: Job) -> None:
-        self._line_of(job.owner).withdraw(job.id)
+        self._backlog.launch(job)
         change(job, Change.LAUNCH, self._clock())
         self._running[job.id] = job
         self._launching.add(job.id)
@@ -468,7 +425,7 @@ class Scheduler:
         change(job, Change.RETURN, self._clock())
         del self._running[job.id]
         self._queue.release()
-        self._wait(job)
+        self._backlog.add(job)
         self._store.update(job).addErrback(
             lambda failure: self._log.failure("a job was not put back", failure)
         )
@@ -529,7 +486,7 @@ class Scheduler:
         repeats = job.rerun and outcome.status is Status.INTERRUPTED and job.state is State.ACTIVE
         if repeats:
             change(job, Change.REPEAT, self._clock(), outcome)
-            self._wait(job)
+            self._backlog.add(job)
             recorded = self._store.update(job, applied=source).addCallback(self._told, job)
         else:
             change(job, Change.FINISH, self._clock(), outcome)
@@ -546,11 +503,7 @@ class Scheduler:
         return self._store.update(job, applied=source).addCallback(self._ended, job)
 
     def _ended(self, _: None, job: Job) -> Job:
-        self._jobs.pop(job.id, None)
         self._history += 1
-        line = self._waiting.get(job.owner)
-        if line is not None and not line:
-            del self._waiting[job.owner]
         self.publisher.publish(job)
         return job
 

@@ -18,7 +18,8 @@ from aptask.model.limits import Limits
 from aptask.model.orders import Ended, Progressed, Spawn, Start, Started, Stop
 from aptask.model.statistics import Executor as Executing
 from aptask.model.statistics import Group, Totals
-from aptask.scheduling.scheduler import REMEMBERED, Scheduler
+from aptask.scheduling.backlog import REMEMBERED
+from aptask.scheduling.scheduler import Scheduler
 from aptask.storage.memory import MemoryStore
 
 SLEEP = Description("sleep", "", (), "here", grace=7.0)
@@ -429,8 +430,9 @@ def test_owners_that_have_nothing_waiting_cost_nothing() -> None:
     for number in range(1, 51):
         world.submit(f"owner{number}")
         world.end(number)
-    assert world.scheduler._waiting == {}
-    assert world.scheduler._jobs == {}
+    assert world.scheduler._backlog._lines == {}
+    assert world.scheduler._backlog._whole == {}
+    assert world.scheduler._running == {}
 
 
 class Fetching(MemoryStore):
@@ -456,7 +458,7 @@ def test_only_the_first_of_those_that_wait_are_kept_whole_in_memory() -> None:
     count = REMEMBERED + 500
     for _ in range(count):
         world.submit()
-    assert len(world.scheduler._jobs) <= REMEMBERED + 2
+    assert len(world.scheduler._backlog._whole) <= REMEMBERED
     listed, total = world.listed(limit=count)
     assert total == count
     assert listed == [(1, 0), (2, 0), *((n, n - 2) for n in range(3, count + 1))]
@@ -464,7 +466,7 @@ def test_only_the_first_of_those_that_wait_are_kept_whole_in_memory() -> None:
         world.end(number)
     assert world.executor.started() == list(range(1, count + 1))
     assert world.listed() == ([], 0)
-    assert world.scheduler._jobs == {}
+    assert world.scheduler._backlog._whole == {}
 
 
 def test_one_that_is_not_kept_whole_can_be_stopped() -> None:
