@@ -28,6 +28,8 @@ from aptask.runner import family, lock
 
 LOG = "runner.log"
 """The name of the runner's log in the data folder."""
+LOG_BYTES = 1 << 20
+"""How long it may be when a runner starts: a longer one is put aside, in the place of the last."""
 COMMAND = (sys.executable, "-P", "-m", "aptask.runner.main")
 """Starts a runner. The data folder, in which it works, holds no modules (`-P`)."""
 
@@ -146,6 +148,7 @@ def spawn(
         OSError: it cannot be started.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    _put_aside(folder / LOG)
     log = os.open(folder / LOG, flags, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -172,6 +175,12 @@ def kill_holder(folder: Path) -> None:
     # Its number may be another's by now.
     if pid and (family.mark_of(pid) or "").endswith(_mark("")):
         family.send([pid], signal.SIGKILL)
+
+
+def _put_aside(log: Path) -> None:
+    with suppress(OSError):
+        if log.stat().st_size > LOG_BYTES:
+            log.replace(log.with_name(f"{log.name}.1"))
 
 
 def _mark(instance: str) -> str:

@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from aptask.execution import local
+from aptask.execution import local, processes
 from aptask.execution.link import Link
 from aptask.execution.local import LocalExecutor
 from aptask.execution.processes import Spawned
@@ -332,3 +332,15 @@ async def test_a_listener_that_raises_does_not_cost_the_runner(
     assert listener.heard.count("ready") == 1
     assert len(logged_failures) == 4
     logged_failures.clear()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_long_log_of_runners_before_is_put_aside(
+    executor: LocalExecutor, folder: Path
+) -> None:
+    (folder / "runner.log").write_bytes(b"x" * (processes.LOG_BYTES + 1))
+    (folder / "runner.log.1").write_text("older")
+    await begin(executor, Listener())
+    await executor.stop(0)
+    assert (folder / "runner.log.1").stat().st_size == processes.LOG_BYTES + 1
+    assert (folder / "runner.log").stat().st_size < processes.LOG_BYTES
