@@ -26,6 +26,7 @@ class Command(NamedTuple):
         options: adds what it takes to its parser.
         run: does it, and returns the exit status.
         answers: the requests whose responses are its answer, as `--json` prints them.
+        stays: whether it goes on with the next daemon where its own has gone.
     """
 
     help: str
@@ -33,6 +34,7 @@ class Command(NamedTuple):
     options: Callable[[ArgumentParser], None]
     run: Callable[[Session], int]
     answers: tuple[type[Request], ...]
+    stays: bool = False
 
 
 def index_options(parser: ArgumentParser) -> None:
@@ -204,6 +206,7 @@ COMMANDS: dict[str, Command] = {
         starting.start_options,
         starting.start,
         _STAYING,
+        stays=True,
     ),
     "run": Command(
         "queue any program, in this folder; prints its ID",
@@ -212,6 +215,7 @@ COMMANDS: dict[str, Command] = {
         starting.run_options,
         starting.run,
         _STAYING,
+        stays=True,
     ),
     "active": Command(
         "the tasks that have not ended",
@@ -233,6 +237,7 @@ COMMANDS: dict[str, Command] = {
         ids_options,
         wait,
         (messages.Wait,),
+        stays=True,
     ),
     "stop": Command(
         "abort tasks",
@@ -247,6 +252,7 @@ COMMANDS: dict[str, Command] = {
         output_options,
         output,
         _STAYING,
+        stays=True,
     ),
     "stats": Command(
         "how the daemon is, for admins",

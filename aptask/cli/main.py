@@ -5,6 +5,7 @@ Rules:
 - The exit status is 0 where all went well; 1 where a task ended otherwise, or the daemon said no;
   2 for wrong usage; 3 where no daemon was there or the connection to it broke; 130 after Ctrl-C.
   `run --wait` and `run --follow` exit as the program did, and with 125 where aptask failed.
+- Who stays with tasks waits for a daemon that has gone to come back: see `patience`.
 - A key is never an argument, since others see a process' arguments.
 - Nothing is imported that a command does not need: `aptask index` is to answer at once.
 """
@@ -59,7 +60,7 @@ def _do(options: Namespace) -> int:
     stays_with_program = options.command == "run" and (options.wait or options.follow)
     command = COMMANDS[options.command]
     try:
-        session = Session(options, command.answers)
+        session = Session(options, command.answers, command.stays)
         with session.client:
             return command.run(session)
     except (WrongUsage, UnicodeEncodeError) as wrong:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 
+from aptask.cli.patience import PatientClient
 from aptask.cli.screen import Screen
 from aptask.client.answers import is_error
 from aptask.client.blocking import Client
@@ -26,28 +28,40 @@ class Session:
         options: the options and arguments of the command.
         answers: the requests whose responses `--json` prints; the others a command makes for
             itself, such as `start`, which looks into the index.
+        stays: whether it goes on with the next daemon where its own has gone.
 
     Raises:
         WrongUsage: the server or the key file that was named cannot be.
     """
 
-    def __init__(self, options: Namespace, answers: tuple[type[Request], ...]) -> None:
+    def __init__(
+        self, options: Namespace, answers: tuple[type[Request], ...], stays: bool = False
+    ) -> None:
         self.options = options
         self.screen = Screen(quiet=options.json)
         try:
             if options.json:
-                self.client: Client = _PrintingClient(options, answers)
+                self.client: Client = _PrintingClient(options, self._say, stays, answers)
             else:
-                self.client = Client(options.server, key_file=options.key_file)
+                self.client = PatientClient(options.server, options.key_file, self._say, stays)
         except ValueError as wrong:
             raise WrongUsage(str(wrong)) from None
         except OSError as failure:
             raise WrongUsage(f"cannot read the key file: {failure}") from None
 
+    def _say(self, text: str) -> None:
+        self.screen.note(f"aptask: {text}", even_quiet=True)
 
-class _PrintingClient(Client):
-    def __init__(self, options: Namespace, answers: tuple[type[Request], ...]) -> None:
-        super().__init__(options.server, key_file=options.key_file)
+
+class _PrintingClient(PatientClient):
+    def __init__(
+        self,
+        options: Namespace,
+        say: Callable[[str], object],
+        stays: bool,
+        answers: tuple[type[Request], ...],
+    ) -> None:
+        super().__init__(options.server, options.key_file, say, stays)
         self._answers = answers
 
     def exchange(self, request: Request) -> bytes:

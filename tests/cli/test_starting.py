@@ -112,7 +112,9 @@ def test_run_sends_the_program_and_this_folder(
     options = ["--env", "HERE", "--env", "A=b=c", "--progress", "rsync"]
     assert main(["run", *options, "--", "ls", "--wait", "-l", "--", "a=b"]) == 0
     assert capsys.readouterr().out == "17\n"
-    assert daemon_with_tasks.requests == [
+    [request] = daemon_with_tasks.requests
+    assert request.pop("once")
+    assert [request] == [
         {
             "request": "start",
             "name": "program",

@@ -1,0 +1,110 @@
+"""A client that goes on with the next daemon where the one that it talks with has gone.
+
+Jobs outlive their daemon, so who stays with them does not give up with it. Rules:
+
+- Only a daemon that was there is waited for: where nobody answers from the beginning, that is said
+  at once.
+- It is waited for `PATIENCE_SECONDS`, counted from when it was missed. That, and that it is back,
+  is said; if it does not come back, what went wrong last is the failure.
+- What is asked again cannot be done twice: a `start` carries a `once` of its own, and the other
+  requests of `REPEATABLE` only look.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from aptask.client.answers import decode, is_error
+from aptask.client.blocking import Client
+from aptask.client.connection import ConnectionFailed
+from aptask.errors import AptaskError, Unavailable
+from aptask.model.messages import Index, Output, Request, Response, Show, Start, Wait
+
+PATIENCE_SECONDS = 30.0
+"""How long a daemon is waited for that was there."""
+PAUSE_SECONDS = 0.2
+"""Between two tries."""
+
+LOOKING = (Index, Show, Wait, Output)
+"""Requests that change nothing: where they are answered with `unavailable`, the daemon is going."""
+REPEATABLE = (*LOOKING, Start)
+
+
+class PatientClient(Client):
+    """A client that makes a request again until a daemon answers.
+
+    Args:
+        server, key_file: as for `Client`.
+        say: is told, for people, that the daemon is missed, and that it is back.
+        stays: whether it is patient at all.
+    """
+
+    def __init__(
+        self,
+        server: str | None,
+        key_file: str | os.PathLike[str] | None,
+        say: Callable[[str], object],
+        stays: bool = True,
+    ) -> None:
+        super().__init__(server, key_file=key_file)
+        self._say = say
+        self._stays = stays
+        self._was_there = False
+
+    def exchange(self, request: Request) -> bytes:
+        """Make any request, by as many daemons as it takes; see `Client`.
+
+        Raises:
+            ConnectionFailed: none came, or came back.
+        """
+        if not self._stays or not isinstance(request, REPEATABLE):
+            return super().exchange(request)
+        if isinstance(request, Start) and request.once is None:
+            request = msgspec.structs.replace(request, once=f"aptask-{os.urandom(16).hex()}")
+        missed: float | None = None
+        while True:
+            line, failure = self._try(request)
+            reason = _why_gone(request, line) if failure is None else "the daemon is gone"
+            if reason is None:
+                if missed is not None:
+                    self._say("the daemon is back")
+                self._was_there = True
+                return line
+            now = time.monotonic()
+            if missed is None:
+                missed = now
+                if failure is None or self._is_worth_waiting(failure):
+                    self._say(f"{reason}; waiting for it to come back ...")
+                else:
+                    raise failure
+            elif now - missed > PATIENCE_SECONDS:
+                if failure is not None:
+                    raise failure
+                return line
+            time.sleep(PAUSE_SECONDS)
+
+    def _try(self, request: Request) -> tuple[bytes, ConnectionFailed | None]:
+        try:
+            return super().exchange(request), None
+        except ConnectionFailed as failure:
+            return b"", failure
+
+    def _is_worth_waiting(self, failure: ConnectionFailed) -> bool:
+        """Whether a daemon was there. One that is there, and silent, was waited for already."""
+        return (self._was_there or failure.received) and not failure.timed_out
+
+
+def _why_gone(request: Request, line: bytes) -> str | None:
+    """What an answer says that comes from a daemon that is about to go; None where it does not."""
+    if isinstance(request, LOOKING) and is_error(line):
+        try:
+            decode(line, Response)
+        except Unavailable as going:
+            return going.message
+        except AptaskError:
+            pass
+    return None
