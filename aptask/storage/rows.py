@@ -100,9 +100,18 @@ def numbered(sum_: int, number: int) -> int:
 
 def check_fresh(job: Job) -> None:
     """Raise ValueError for a job that is not new: queued, or launched at once."""
-    is_launched = job.state is State.ACTIVE and job.started is not None
-    is_queued = job.state is State.QUEUED and job.started is None
-    if not (is_launched or is_queued) or job.attempt != 1 or job.progress is not NOTHING:
+    if job.started is None:
+        is_right = job.state is State.QUEUED and job.status is Status.INITIALIZED
+    else:
+        is_right = job.state is State.ACTIVE and job.status is Status.RUNNING
+    if (
+        not is_right
+        or job.attempt != 1
+        or job.progress is not NOTHING
+        or job.ended is not None
+        or job.exit is not None
+        or job.result is not None
+    ):
         raise ValueError("only a job that is queued or launched for the first time can be entered")
 
 

@@ -20,6 +20,11 @@ def queued(task: str = "t", owner: str = "o", created: float = 1.0, **more: Any)
     return Job(id=0, task=task, owner=owner, created=created, **more)
 
 
+def at_once(**more: Any) -> Job:
+    """A new job that is launched as it is entered."""
+    return queued(state=State.ACTIVE, status=Status.RUNNING, started=2.0, **more)
+
+
 def test_it_is_a_store(store: Any) -> None:
     assert verifyObject(IStore, store)
 
@@ -89,12 +94,72 @@ def test_an_attempt_after_another_waits_again(store: Any, result: Any, launched:
     assert result(store.get(job.id)).attempt == 2
 
 
+def test_a_job_may_be_launched_as_it_is_entered(store: Any, result: Any) -> None:
+    """Among others that are queued."""
+    jobs = [queued(), at_once(secrets=b'{"p":"hush"}', rerun=True), queued(), at_once()]
+    asked = [store.add(job) for job in jobs]
+    for job, one in zip(jobs, asked, strict=True):
+        job.id = result(one).id
+    assert [job.id for job in jobs] == [1, 2, 3, 4]
+    assert result(store.get_many([1, 2, 3, 4])) == jobs
+    assert result(store.unfinished()) == [jobs[1], jobs[3]]
+    assert [one.id for one in result(store.waiting(0, 10))] == [1, 3]
+    assert result(store.counts()) == Counts(queued=2, unfinished=2, ended=0, next=5)
+
+
+def test_what_was_launched_as_it_was_entered_ends_as_others_do(store: Any, result: Any) -> None:
+    job = at_once(secrets=b'{"p":"hush"}')
+    job.id = result(store.add(job)).id
+    change(job, Change.FINISH, 3.0, Outcome(Status.DONE, exit=0))
+    result(store.update(job))
+    assert result(store.get(job.id)) == job
+    assert result(store.unfinished()) == []
+
+
+def test_what_was_launched_as_it_was_entered_has_its_keys(store: Any, result: Any) -> None:
+    several = [at_once(), at_once()]
+    assert result(store.add_all(several, once="k", unique="u")) == [Added(1), Added(2)]
+    again = [Added(number, existing=True) for number in (1, 2)]
+    for make in (queued, at_once):
+        assert result(store.add_all([make()], once="k")) == again
+        assert result(store.add(make(), unique="u")) == again[0]
+    assert [job.id for job in result(store.unfinished())] == [1, 2]
+    for job, number in zip(several, (1, 2), strict=True):
+        job.id = number
+        change(job, Change.FINISH, 3.0, Outcome(Status.DONE))
+        result(store.update(job))
+    assert result(store.add(at_once(), unique="u")) == Added(3)
+    assert result(store.add(at_once(), once="k")) == again[0]
+
+
+def test_a_job_that_is_repeated_waits_with_its_secrets(store: Any, result: Any) -> None:
+    for job in (at_once(secrets=b'{"p":"hush"}'), queued(secrets=b'{"p":"hush"}')):
+        job.id = result(store.add(job)).id
+        if job.state is State.QUEUED:
+            change(job, Change.LAUNCH, 2.0)
+            result(store.update(job))
+        job.progress = Progress(0.5, "half")
+        result(store.update(job))
+        change(job, Change.REPEAT, 3.0)
+        assert (job.state, job.attempt, job.started) == (State.QUEUED, 2, None)
+        result(store.update(job))
+        assert result(store.get(job.id)) == job
+    assert result(store.unfinished()) == []
+    assert [one.id for one in result(store.waiting(0, 10))] == [1, 2]
+
+
 @pytest.mark.parametrize(
     "job",
     [
         queued(state=State.ACTIVE),
         queued(attempt=2),
         queued(started=1.0),
+        queued(state=State.ACTIVE, status=Status.RUNNING, started=1.0, attempt=2),
+        queued(state=State.ACTIVE, status=Status.RUNNING, started=1.0, progress=Progress(0.5)),
+        queued(state=State.ACTIVE, status=Status.INITIALIZED, started=1.0),
+        queued(state=State.ACTIVE, status=Status.RUNNING, started=1.0, ended=2.0),
+        queued(exit=0),
+        queued(result=b"1"),
     ],
 )
 def test_only_fresh_jobs_are_entered(store: Any, job: Job) -> None:
