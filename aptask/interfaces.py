@@ -30,7 +30,8 @@ class IStore(Interface):
     Each method gives a Deferred that fires when what it did is as safe as this store can make it,
     in the order of the calls. Where what is asked for cannot be kept or read it fails with
     `Unavailable`, and nothing of it is done. A job that is handed in is read before the method
-    returns; a job that is handed out is the caller's own.
+    returns; a job that is handed out is the caller's own. Times are kept to the microsecond, the
+    fraction of progress to a billionth.
     """
 
     def open() -> Deferred[None]:
@@ -48,13 +49,13 @@ class IStore(Interface):
         """Enter a new job, and give it its number.
 
         Args:
-            job: is queued; its `id` is not looked at, and stays as it is.
+            job: is queued, or launched at once; its `id` is not looked at, and stays as it is.
             once: where this owner's book has a job with the same one, that is the answer, and
                 nothing is entered.
             unique: the same, among the owner's jobs that have not ended.
 
         Raises:
-            ValueError: the job is not a fresh one.
+            ValueError: the job is not a fresh one, or a text of it holds NUL.
         """
 
     def add_all(
