@@ -25,7 +25,8 @@ LISTED_BYTES = 4096
 Id = str | int | float
 Natural = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
-KeyText = Annotated[str, Meta(min_length=1, max_length=1000)]
+KeyText = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^\0]*$")]
+"""What a client makes up to know a task by again; the book cannot hold NUL."""
 
 
 # Requests

@@ -28,7 +28,8 @@ _WORDS = {
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`")
 _WRONG_TYPE = re.compile(r"Expected `([^`]+)`, got `([^`]+)` - at `\$\.(\w+)(?:\[\.\.\.\])?`")
-_WRONG_LENGTH = re.compile(r"Expected `\w+` of length (>=|<=) (\d+) - at `\$\.(\w+)`")
+_WRONG_LENGTH = re.compile(r"Expected `(\w+)` of length (>=|<=) (\d+) - at `\$\.(\w+)`")
+_WRONG_TEXT = re.compile(r"Expected `str` matching regex .* - at `\$\.(\w+)`")
 _OUT_OF_BOUNDS = re.compile(r"Expected `\w+` (>=|<=|>|<) ([^ ]+) - at `\$\.(\w+)`")
 _BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 
@@ -47,7 +48,12 @@ def explain(request: type[Request], error: ValidationError) -> str:
     if match := _OUT_OF_BOUNDS.fullmatch(text):
         return f"field `{match[3]}` must be {_BOUNDS[match[1]]} {match[2].removesuffix('.0')}"
     if match := _WRONG_LENGTH.fullmatch(text):
-        return f"field `{match[3]}` must have {_BOUNDS[match[1]]} {match[2]} entries"
+        if (match[2], match[3]) == (">=", "1"):
+            return f"field `{match[4]}` must not be empty"
+        parts = "characters" if match[1] == "str" else "entries"
+        return f"field `{match[4]}` must have {_BOUNDS[match[2]]} {match[3]} {parts}"
+    if match := _WRONG_TEXT.fullmatch(text):
+        return f"field `{match[1]}` must not hold the character NUL"
     if text.startswith(("Expected", "Object")):
         return f"the request is not of its shape: {text}"
     return text  # of the request's own check
