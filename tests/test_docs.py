@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from aptask import config
+from aptask.model.limits import Limits
 from aptask.model.messages import REQUESTS
 from aptask.parsers import NAMES
 
@@ -55,6 +56,31 @@ def test_the_configuration_of_the_page_is_accepted(tmp_path: Path) -> None:
     settings = config.load({"config": str(tmp_path / "aptask.toml")}, {})
     assert settings.limits == type(settings.limits)()
     assert {key.name for key in settings.keys} == {"alice", "ops"}
+
+
+def test_everything_that_can_be_configured_is_on_the_page() -> None:
+    (example,) = re.findall(
+        r"Everything is optional.\n\n```toml\n(.+?)```", (DOCS / "running.md").read_text(), re.S
+    )
+    shown = tomllib.loads(example)
+    assert set(config._File.__struct_fields__) - {"web"} == set(shown)
+    assert set(Limits.__struct_fields__) == set(shown["limits"])
+
+
+def test_no_page_says_that_the_queue_is_in_memory() -> None:
+    for page in [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md"]:
+        assert not re.search(r"(queue|history)\b[^.:|]{0,40}\bin memory", page.read_text()), page
+
+
+def test_the_sentences_of_damage_on_the_page_are_those_that_are_said() -> None:
+    code = (ROOT / "aptask" / "storage" / "examine.py").read_text()
+    said = re.sub(r"\{.+?\}|f?\"\s*\n\s*f?\"", "", code)
+    table = (DOCS / "running.md").read_text().partition("| the sentence says |")[2]
+    rows = re.findall(r"^\| (`.+?) \|", table.partition("\n\n")[0], re.M)
+    assert len(rows) == 7
+    for quoted in re.findall(r"`([^`]+)`", "".join(rows)):
+        for part in re.split(r" ?\.\.\. ?|\(\.\.\.\)|8 of 9|its aptask\.db|-mark", quoted):
+            assert part.strip() in said, part
 
 
 def test_the_project_speaks_of_itself_alone() -> None:

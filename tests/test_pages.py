@@ -109,6 +109,17 @@ def test_the_readme_works_as_it_stands(
     (folder / "work" / "client.py").write_text(client)
     assert "done {'primes': 78498" in newcomer(["python client.py"])
 
+    lines = commands(chapter("README.md", "What makes it different"))
+    assert any("kill -9" in line for line in lines)
+    said = newcomer(lines)
+    assert said.endswith("the copy is whole\n"), said
+    gone = said.index("the daemon is gone; waiting for it to come back ...")
+    back = said.index("the daemon is back")
+    assert re.search(r"^\d+\tprogram\trunning\t-\t\d+%", said[:gone], re.M), said
+    rows = [line.split("\t") for line in said[back:].splitlines() if "\t" in line]
+    assert len(rows) > 2, said
+    assert rows[-1][2:5] == ["done", "-", "100%"]
+
     words = fenced("README.md", "python")[1]
     (folder / "work" / "mytasks").mkdir()
     (folder / "work" / "mytasks" / "words.py").write_text(words)
@@ -148,6 +159,15 @@ def test_the_configured_tasks_of_a_page_are_accepted(page: str) -> None:
         tables = tomllib.loads(block)
         if "tasks" in tables:
             read_tasks(tables["tasks"], page)
+
+
+def test_every_file_of_a_data_folder_is_on_the_page(taught: Any) -> None:
+    taught.run("sleep", 0)
+    table = chapter("running.md", "The data folder").partition("\n\n")[0]
+    listed = set(re.findall(r"`([^`]+)`", "".join(re.findall(r"^\|([^|]+)\|", table, re.M))))
+    there = {path.name + "/" * path.is_dir() for path in taught.data.iterdir()}
+    assert there <= listed, there - listed
+    assert listed - there <= {"runner.log.1"}
 
 
 def test_the_client_of_the_page_on_running_works(taught: Any) -> None:
