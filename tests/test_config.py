@@ -382,8 +382,8 @@ MISTAKES = [
         (f"[{later}.x]", f"there is no table `{later}`")
         for later in ("groups", "executors", "schedules", "hooks")
     ),
-    ("keep_running = true", "there is no field `keep_running`"),
-    ("orphan_timeout = 1.0", "there is no field `orphan_timeout`"),
+    ("keep_running = 1", "`keep_running` must be true or false, not a whole number"),
+    ("orphan_timeout = 0", "`orphan_timeout` must be a number > 0.0"),
     ("listen = 1", "`listen` must be a list, not a whole number"),
     ('listen = ["tcp:1:interface=::1", 1.5]', "`listen` (item 2) must be text, not a number"),
     ('listen = [""]', "`listen` (item 1) must be text that is not empty"),
