@@ -338,11 +338,13 @@ class LocalExecutor:
         listener = self._listener
         if listener is None:
             return
+        header: spool.Header | None = None
+        ends: list[Ended] = []
         try:
-            header, ends = spool.read(self._folder, self._instance)
+            if self._instance:
+                header, ends = spool.read(self._folder, self._instance)
         except OSError as error:
             self._log.error("what the runner left cannot be read: {error}", error=error)
-            header, ends = None, []
         for end in ends:
             if end.number > self._seen:
                 listener.happened(end, (self._instance, end.number))
