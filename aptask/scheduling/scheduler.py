@@ -131,7 +131,8 @@ class Scheduler:
         """
         if not self._open:
             raise Unavailable("the daemon is shutting down: it takes no new tasks")
-        if self._limits.queued and len(self._queue.line) >= self._limits.queued:
+        waiting = len(self._queue.line) + self._entering
+        if self._limits.queued and waiting >= self._limits.queued:
             raise LimitReached(f"the queue is full: {self._limits.queued} tasks wait")
         now = self._clock()
         job = Job(

@@ -397,6 +397,19 @@ def test_a_full_queue_refuses_more_until_there_is_room() -> None:
     world.submit()
 
 
+def test_those_that_the_store_has_not_entered_yet_count_as_waiting() -> None:
+    store = Slow()
+    world = World(store=store, queued=2)
+    submit = world.scheduler.submit
+    taken = [submit("alice", SLEEP, b"{}", None) for _ in range(3)]
+    with pytest.raises(LimitReached, match="2 tasks wait"):
+        submit("alice", SLEEP, b"{}", None)
+    store.commit()
+    assert [each.result for each in taken] == [Added(1), Added(2), Added(3)]
+    with pytest.raises(LimitReached, match="2 tasks wait"):
+        submit("alice", SLEEP, b"{}", None)
+
+
 def test_one_that_closes_takes_and_starts_nothing_more() -> None:
     world = World()
     world.submit()
