@@ -37,7 +37,7 @@ def start(session: Session) -> int:
         for entry in session.client.index():
             if entry["name"] == name:
                 arguments = from_typed(values, entry["arguments"])
-    taskid = session.client.submit(name, arguments)
+    taskid = session.client.submit(name, arguments, **_repeating(session))
     if session.options.follow:
         session.screen.note(f"task {taskid}")
         return following.exit_of_tasks([following.follow(session, taskid)])
@@ -84,7 +84,7 @@ def run(session: Session) -> int:
         arguments["env"] = _environment(options.env, os.environ)
     if options.progress is not None:
         arguments["progress"] = options.progress
-    taskid = session.client.submit(PROGRAM_TASK, arguments)
+    taskid = session.client.submit(PROGRAM_TASK, arguments, **_repeating(session))
     if options.follow:
         return following.exit_of_program(following.follow(session, taskid))
     if options.wait:
@@ -96,6 +96,22 @@ def run(session: Session) -> int:
 def _staying_options(parser: ArgumentParser) -> None:
     parser.add_argument("--wait", action="store_true", help="show how it goes, until its end")
     parser.add_argument("--follow", action="store_true", help="print its output, until its end")
+    parser.add_argument(
+        "--once",
+        metavar="TEXT",
+        help="start nothing where a task was started with the same text: that one is meant",
+    )
+    parser.add_argument("--unique", metavar="TEXT", help="the same, while it has not ended")
+    parser.add_argument(
+        "--rerun",
+        action="store_true",
+        help="queue it again where it would end as interrupted: its machine died, say",
+    )
+
+
+def _repeating(session: Session) -> dict[str, Any]:
+    options = session.options
+    return {"once": options.once, "unique": options.unique, "rerun": options.rerun}
 
 
 def _folder() -> Path:

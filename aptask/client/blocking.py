@@ -116,18 +116,30 @@ class Client:
             raise TypeError("a task's arguments are given all by position or all by name")
         return self.submit(name, named or positional)
 
-    def submit(self, name: str, arguments: Sequence[Any] | Mapping[str, Any] = ()) -> str:
+    def submit(
+        self,
+        name: str,
+        arguments: Sequence[Any] | Mapping[str, Any] = (),
+        *,
+        once: str | None = None,
+        unique: str | None = None,
+        rerun: bool = False,
+    ) -> str:
         """Queue a task, with its arguments as one value: what `start` does with plain data.
 
         Args:
             name: the name of the task.
             arguments: a sequence, by position, or a mapping, by name.
+            once: where a task was started with the same text before, its taskid is the answer: so
+                a request may be repeated whose answer was lost.
+            unique: the same, while that task has not ended.
+            rerun: queue it again where it would end as `interrupted`.
 
         Returns:
             The taskid, as `start` does; it raises the same.
         """
         plain = dict(arguments) if isinstance(arguments, Mapping) else list(arguments)
-        request = messages.Start(name=name, arguments=plain)
+        request = messages.Start(name=name, arguments=plain, once=once, unique=unique, rerun=rerun)
         return self.ask(request, messages.StartResponse).taskid
 
     def stop(self, taskid: str, grace: float | None = None) -> str:

@@ -45,6 +45,21 @@ def test_wrong_arguments_are_wrong_usage_and_start_nothing(
     assert "start" not in daemon_with_tasks.names()
 
 
+@pytest.mark.parametrize("command", [["start", "primes"], ["run"]], ids=["start", "run"])
+def test_what_is_to_become_of_it_when_it_comes_twice_or_is_lost_is_sent(
+    daemon_with_tasks: FakeDaemon, command: list[str]
+) -> None:
+    fields = ["--once", "today", "--unique", "backup", "--rerun"]
+    program = ["--", "true"] if command == ["run"] else []
+    assert main([*command, *fields, *program]) == 0
+    request = daemon_with_tasks.requests[-1]
+    assert (request["once"], request["unique"], request["rerun"]) == ("today", "backup", True)
+    assert main([*command, *program]) == 0
+    request = daemon_with_tasks.requests[-1]
+    assert not {"unique", "rerun"} & set(request)
+    assert request["once"].startswith("aptask-")  # its own, for when the answer is lost
+
+
 @pytest.mark.parametrize("options", [["--wait"], ["--wait", "primes"], ["primes", "--wait"]])
 def test_options_may_stand_anywhere(daemon_with_tasks: FakeDaemon, options: list[str]) -> None:
     daemon_with_tasks.goes(ended())

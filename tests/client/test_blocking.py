@@ -73,6 +73,16 @@ def test_start_sends_arguments_by_position_or_by_name(
     assert sent.get("arguments") == arguments
 
 
+def test_submit_sends_what_is_to_become_of_it_when_it_comes_twice_or_is_lost(
+    fake: FakeDaemon,
+) -> None:
+    fake.answers["start"] = lambda request: {"taskid": "17", "existing": True}
+    with Client(fake.tcp) as client:
+        assert client.submit("t", once="a", unique="b", rerun=True) == "17"
+    [sent] = fake.requests
+    assert (sent["once"], sent["unique"], sent["rerun"]) == ("a", "b", True)
+
+
 def test_start_refuses_a_mix_of_positional_and_named(fake: FakeDaemon) -> None:
     with Client(fake.tcp) as client, pytest.raises(TypeError, match="all by position or all by"):
         client.start("t", 1, a=2)
