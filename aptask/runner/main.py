@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def main(reactor: Any, folder: Path, instance: str) -> None:
         folder: the data folder.
         instance: this runner's id.
     """
+    reactor.seconds = time.monotonic  # else a clock that is set back is as long a pause
     os.setsid()
     os.chdir(folder)
     globalLogBeginner.beginLoggingTo(
