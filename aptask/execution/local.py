@@ -4,8 +4,9 @@ Rules:
 
 - One runner at a time. One that an earlier daemon has left is adopted: its jobs go on, and what
   became of them meanwhile is heard, each event once, in its order.
-- A runner is known to the book before it has an order. So one that the book does not know has done
-  nothing, and of one that the book knows, its spool tells what it could not.
+- A runner is known to the book before it has an order, and of one that the book knows, its spool
+  tells what it could not. One that the book does not know is ended: either it has done nothing, or
+  its jobs are those of another book, whose numbers mean other jobs here.
 - When a runner is lost, so are its jobs: the listener is told once all that it said has been heard;
   what they left alive is ended by its mark; and a new runner is started. One that keeps dying is
   started again after a growing pause.
@@ -62,6 +63,8 @@ SILENCE_SECONDS = 20.0
 """How long it may not answer before it is taken to hang."""
 START_SECONDS = 60.0
 """How long it may take until it serves: it waits for one before it, whose jobs have their grace."""
+STRANGERS_GRACE = 5.0
+"""Seconds that the jobs of a runner have that the book does not know."""
 END_SECONDS = 3.0
 """How much longer than its jobs' grace a runner may take to end."""
 
@@ -113,6 +116,8 @@ class LocalExecutor:
         self._link: Link | None = None
         self._foreign: Collection[tuple[int, int]] | None = None
         """what a runner holds that is of another version, and gets no orders but to stop"""
+        self._is_stranger = False
+        """whether it is a runner that the book does not know"""
         self._heard = 0.0
         self._born = 0.0
         self._pause = 0.0
@@ -235,9 +240,8 @@ class LocalExecutor:
                 return
         is_new = isinstance(self._process, Spawned)
         if welcome.instance != self._instance:
-            # One that was started by a daemon that died before it told the book.
-            self._give_up()
-            self._instance, self._seen, is_new = welcome.instance, 0, True
+            self._turn_away(link, welcome)
+            return
         if not OLDEST_VERSION <= welcome.version <= LINK_VERSION:
             self._log.error(
                 "the runner is of another version, and finishes its jobs: {w}", w=welcome
@@ -258,6 +262,15 @@ class LocalExecutor:
             listener.ready(frozenset(welcome.running))
         else:
             self._still_there(welcome)
+
+    def _turn_away(self, link: Link, welcome: Welcome) -> None:
+        """End a runner that the book does not know, with its jobs."""
+        jobs = len(welcome.running)
+        self._log.error("a runner that the book does not know, with {n} jobs, is ended", n=jobs)
+        self._give_up()
+        self._instance, self._is_stranger = welcome.instance, True
+        link.send(Quit(STRANGERS_GRACE))
+        self._call_later(STRANGERS_GRACE + END_SECONDS, self._kill, self._process)
 
     def _joined(self, _: None, link: Link) -> None:
         # The book has all that those before it told, and knows them no more.
@@ -291,7 +304,7 @@ class LocalExecutor:
         self, event: Started | Progressed | Ended, source: tuple[str, int] | None
     ) -> Deferred[None] | None:
         """An event of an attempt; see `IListener`."""
-        if self._listener is None:
+        if self._listener is None or self._is_stranger:
             return None
         return self._listener.happened(event, source)
 
@@ -329,7 +342,9 @@ class LocalExecutor:
             self._log.error("the runner has died: {why}", why=self._died)
         self._died = None
         self._foreign = None
-        self._give_up()
+        if not self._is_stranger:
+            self._give_up()
+        self._is_stranger = False
         self._cancel()
         self._clear_away()
 

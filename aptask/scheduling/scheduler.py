@@ -279,6 +279,12 @@ class Scheduler:
     def ready(self, held: Collection[tuple[int, int]]) -> None:
         """Orders are taken; see `IListener`."""
         self._ready = True
+        for number, attempt in held:
+            job_of_it = self._running.get(number)
+            if job_of_it is None or job_of_it.attempt != attempt:
+                # The book was put back from a backup: there this job is another, or not begun.
+                self._log.error("job {job}, of which the book knows nothing, is ended", job=number)
+                self._executor.order(Stop(number, attempt, 0.0))
         for job in tuple(self._running.values()):
             if job.id in self._launching:
                 continue

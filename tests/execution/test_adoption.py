@@ -305,3 +305,22 @@ def test_a_runner_that_does_not_serve_is_waited_for_no_longer_than_it_may_take(
     assert shown(own, job)["state"] == "active"
     os.kill(own.runner, signal.SIGTERM)
     assert waited(own, job)["status"] == "interrupted"
+
+
+def test_a_runner_that_the_book_does_not_know_is_ended_and_its_jobs_are_not_taken_for_others(
+    own: Any, tools: Any, tmp_path: Path
+) -> None:
+    old = Job(own, tools, tmp_path / "a")
+    pid, runner = old.wait_until_it_runs(), own.runner
+    own.kill()
+    for file in own.data.glob("aptask.db*"):
+        file.unlink()
+    own.start()
+    new = Job(own, tools, tmp_path / "b")
+    assert new.taskid == old.taskid
+    new.wait_until_it_runs()
+    assert not is_alive(pid)
+    assert own.runner != runner
+    new.go(5)
+    assert waited(own, new)["exit"] == 5
+    assert not old.has_finished()

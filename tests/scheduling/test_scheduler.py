@@ -541,6 +541,17 @@ def test_what_was_launched_and_is_not_held_is_ordered_once_more() -> None:
     assert world.executor.started() == [1]
 
 
+def test_what_is_held_that_the_book_knows_nothing_of_is_ended() -> None:
+    before = World(slots=2)
+    before.submit()
+    before.submit()
+    world = restored(before.store, slots=2)
+    world.scheduler.ready({(1, 1), (2, 7), (40, 1)})
+    stops = {order for order in world.executor.orders if isinstance(order, Stop)}
+    assert stops == {Stop(2, 7, 0.0), Stop(40, 1, 0.0)}
+    assert world.executor.started() == [2]
+
+
 def test_a_stop_is_said_again_to_whoever_goes_on_with_the_job() -> None:
     before = World()
     before.scheduler.stop(before.submit(), 5.0)
