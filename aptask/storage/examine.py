@@ -30,6 +30,10 @@ SCHEMA_VERSION = 1
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
+_NO_ROOM = ("SQLITE_FULL", "SQLITE_IOERR_SHMSIZE")
+"""What SQLite calls it when there is no room for what it puts beside a -wal to read it."""
+_NOT_READ = ("SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_NOMEM")
+"""How its words for faults begin that are not the database's."""
 _LOCK_SECONDS = 1.0
 _ROWS_AT_ONCE = 200
 
@@ -128,9 +132,20 @@ def check(path: Path) -> None:
 
 def translate(path: Path, error: Exception) -> ConfigurationError:
     """What SQLite says while a database is opened, as a sentence for people."""
-    if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith("SQLITE_BUSY"):
         return ConfigurationError(
             f"the database {path} is held by another program: end that one, and start again"
+        )
+    if name in _NO_ROOM:
+        return ConfigurationError(
+            f"the disk is full: there is no room in {path.parent} to open {path.name}: nothing was"
+            " changed; make room, and start again"
+        )
+    if name.startswith(_NOT_READ):
+        return ConfigurationError(
+            f"{path} cannot be read ({error}): nothing was changed; see to the disk, and start"
+            " again"
         )
     return StoreDamaged(f"{path} is damaged ({error})")
 

@@ -9,7 +9,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -76,9 +76,9 @@ def lock(folder: Path) -> TextIO:
             f"the data folder {folder} belongs to a running daemon (process {pid}); stop that one,"
             " or name another folder with --data"
         ) from None
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
+    with suppress(OSError):  # of a full disk: who holds it is for people only
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return file
 
 
@@ -86,7 +86,7 @@ def local_key(folder: Path) -> str:
     """The key of the daemon's own account; made on its first start.
 
     Raises:
-        ConfigurationError: the file is there, but holds no key.
+        ConfigurationError: the file is there, but holds no key; or it cannot be made.
     """
     path = folder / LOCAL_KEY
     try:
@@ -96,7 +96,11 @@ def local_key(folder: Path) -> str:
         if not key:
             raise ConfigurationError(f"{path} holds no key: remove it, and start again") from None
         return key
-    with os.fdopen(descriptor, "w") as file:
-        key = secrets.token_urlsafe(32)
-        file.write(key + "\n")
+    key = secrets.token_urlsafe(32)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(key + "\n")
+    except OSError as error:
+        path.unlink()
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
     return key
