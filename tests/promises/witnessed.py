@@ -38,6 +38,8 @@ class Witness(Task):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 note('beside-another')
+            with open(f'{self.folder}/{self.label}.pid', 'w') as file:
+                file.write(f'{os.getpid()}\\n')
             note('began')
             print('began', flush=True)
             while self.is_long and not (
@@ -48,13 +50,15 @@ class Witness(Task):
             print('ended', flush=True)
             note('ended')
 """
-"""A task file. The job notes each begin and end, and whether another attempt of it lives."""
+"""A task file. A job leaves its process in LABEL.pid, and notes each begin and end, and whether
+another attempt of it lives."""
 
 PROGRAM = """
 cd {folder}
 note() {{ echo "{label} $APTASK_TASKID $APTASK_ATTEMPT $1" >> witness; }}
 exec 9>>{label}.lock
 flock -n 9 || note beside-another
+echo $$ > {label}.pid
 note began
 echo began
 while {is_long} && [ ! -e go ] && [ ! -e {label}.go ]; do sleep 0.02; done
