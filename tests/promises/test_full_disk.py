@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aptask.model.job import Status
+from aptask.model.orders import Ended, encode
+from aptask.runner import spool
 from aptask.storage.folder import lock
 from tests.promises.small import small_daemons
 from tests.promises.test_acknowledged import layers, note, shown  # noqa: F401 (a fixture)
@@ -106,7 +111,7 @@ class Job:
         self._daemon, self._tools, self._folder = daemon, tools, folder
         folder.mkdir()
         script = (
-            f"cd {folder}; echo begun; touch begun;"
+            f"cd {folder}; echo begun; echo $$ > pid; mv pid begun;"
             " while [ ! -e end ]; do"
             "  [ -e write ] && yes written | head -c $(cat write) && rm write;"
             "  sleep 0.02;"
@@ -116,6 +121,7 @@ class Job:
         assert answer["status"] == "ok", answer
         self.taskid = answer["taskid"]
         self._wait_for("begun")
+        self.pid = int((folder / "begun").read_text())
 
     def write(self, size: int) -> None:
         (self._folder / "size").write_text(f"{size}")
@@ -237,6 +243,39 @@ def test_an_end_without_room_and_without_a_daemon_is_recorded_by_the_next_that_h
     jobs[1].end()
     assert jobs[1].waited(30)["task"]["exit"] == 3
     check(daemon, acknowledged)
+
+
+def line_of_spool(message: str) -> bytes:
+    """An end that no daemon applies."""
+    payload = encode(Ended(0, 999, 1, Status.DONE, 0.0, message=message, exit=0))
+    return b"%08x %b\n" % (zlib.crc32(payload), payload)
+
+
+def test_an_end_that_the_runner_had_no_room_for_outlives_it_too_once_there_is_some(
+    daemon: Any, disk: SmallDisk, tools: Any, tmp_path: Path
+) -> None:
+    job = Job(daemon, tools, tmp_path / "a")
+    runner, spools = daemon.runner, daemon.data / "spool"
+    disk.fill()
+    daemon.kill()
+    # A spool has its first page already: that has to be full, too.
+    [path] = spools.iterdir()
+    before = path.read_bytes()
+    empty = line_of_spool("")
+    path.write_bytes(before + line_of_spool("x" * (4096 - len(before) - len(empty))))
+    assert path.stat().st_size == 4096
+    job.end()
+    tools.wait_until(lambda: not Path(f"/proc/{job.pid}").exists(), "the runner has heard of it")
+    disk.empty()
+
+    def is_kept() -> bool:
+        return any(end.exit == 3 for end in spool.read(daemon.data, path.name)[1])
+
+    tools.wait_until(is_kept, "the runner has written it")
+    os.kill(runner, signal.SIGKILL)
+    daemon.start()
+    task = job.waited(30)["task"]
+    assert (task["status"], task["exit"], task["attempt"]) == ("error", 3, 1)
 
 
 def test_a_daemon_that_was_stopped_starts_without_room_and_takes_tasks_when_there_is_some(
