@@ -148,14 +148,15 @@ class Scheduler:
             change(job, Change.LAUNCH, now)
         else:
             self._entering += 1
-        if once is unique is None:
-            added = self._store.add(job)
-        else:
+        try:
             added = self._store.add(job, once=once, unique=unique)
+        except ValueError:
+            self._not_entered(job)
+            raise
         if added.called and isinstance(added.result, Added):
             return succeed(self._entered(added.result, job))  # it is there: the short way
         return added.addCallbacks(
-            self._entered, self._not_entered, callbackArgs=(job,), errbackArgs=(job,)
+            self._entered, self._refused, callbackArgs=(job,), errbackArgs=(job,)
         )
 
     def existing(self, owner: str, once: str | None, unique: str | None) -> Deferred[list[Added]]:
@@ -353,12 +354,15 @@ class Scheduler:
             self._fill()
         return added
 
-    def _not_entered(self, failure: Failure, job: Job) -> Failure:
+    def _refused(self, failure: Failure, job: Job) -> Failure:
+        self._not_entered(job)
+        return failure
+
+    def _not_entered(self, job: Job) -> None:
         if job.state is State.ACTIVE:
             self._release()
         else:
             self._entering -= 1
-        return failure
 
     def _release(self) -> None:
         self._queue.release()

@@ -238,6 +238,24 @@ def test_a_submission_that_the_store_refuses_leaves_nothing_behind() -> None:
     assert world.executor.orders == []
 
 
+def test_a_submission_that_the_store_cannot_take_keeps_no_slot() -> None:
+    class Refusing(MemoryStore):
+        refuses = True
+
+        def add(self, job: Job, **keys: Any) -> Any:
+            if self.refuses:
+                raise ValueError("NUL")
+            return super().add(job, **keys)
+
+    world = World(store=Refusing())
+    for _ in range(3):
+        with pytest.raises(ValueError, match="NUL"):
+            world.submit()
+    world.store.refuses = False
+    assert world.submit().state is State.ACTIVE
+    assert world.listed() == ([(1, 0)], 1)
+
+
 def test_the_order_to_start_carries_arguments_and_secrets() -> None:
     world = World()
     world.submit(arguments=b'{"a":1,"b":null}', secrets=b'{"b":"hush"}')
