@@ -2,8 +2,8 @@
 
 A state machine starts jobs, lets them end, stops them, kills whichever process, and restarts the
 daemon in every way there is; after each step, what the daemon says and what the jobs noted has to
-be what the model allows. Where it is not, hypothesis prints the shortest course that it finds, as a
-script of the steps.
+be what the model allows. Where it is not, the last course that was printed is the one that failed,
+as a script of its steps.
 
 `APTASK_EXAMPLES` says how many courses are tried.
 """
@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, Verbosity, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -71,10 +71,11 @@ class Course(RuleBasedStateMachine):
         super().__init__()
         self.model: dict[str, Expected] = {}
         self.keys: dict[tuple[str, str], str] = {}
+        self.asked = 0
         self._stack = ExitStack()
 
-    @initialize(keep_running=st.booleans())
-    def begin(self, keep_running: bool) -> None:
+    @initialize(keep_running=st.booleans(), rerun=st.booleans())
+    def begin(self, keep_running: bool, rerun: bool) -> None:
         self.keep_running = keep_running
         home = witnessed.home(
             self.tools,
@@ -83,6 +84,9 @@ class Course(RuleBasedStateMachine):
             config=f"keep_running = {str(keep_running).lower()}\nstop_deadline = 6",
         )
         self.daemon = self._stack.enter_context(home)
+        self.start("program", rerun, None, True)
+        self.start("class", not rerun, None, True)
+        self.wait_until_slots_are_taken()
 
     def teardown(self) -> None:
         try:
@@ -110,7 +114,8 @@ class Course(RuleBasedStateMachine):
 
     # What is done
 
-    @precondition(lambda self: len(self.model) < MOST)
+    # What may come next must not depend on what the daemon says: it has to be the same again.
+    @precondition(lambda self: self.asked < MOST)
     @rule(
         kind=st.sampled_from(("program", "class")),
         rerun=st.booleans(),
@@ -118,7 +123,8 @@ class Course(RuleBasedStateMachine):
         is_long=st.sampled_from((True, True, False)),
     )
     def start(self, kind: str, rerun: bool, key: tuple[str, str] | None, is_long: bool) -> None:
-        label = f"job{len(self.model)}"
+        label = f"job{self.asked}"
+        self.asked += 1
         fields = witnessed.request(label, self.daemon.folder, kind=kind, is_long=is_long)
         if key is not None:
             fields[key[0]] = key[1]
@@ -142,24 +148,22 @@ class Course(RuleBasedStateMachine):
             self.keys[key] = taskid
         self.model[taskid] = Expected(label, kind, rerun, was_let_go=not is_long)
 
-    def _chosen(self, which: int) -> tuple[str, Expected] | None:
+    def _chosen(self, which: int) -> tuple[str, Expected]:
         jobs = list(self.model.items())
-        return jobs[which % len(jobs)] if jobs else None
+        return jobs[which % len(jobs)]
 
-    @precondition(lambda self: self.model)
     @rule(which=labels)
     def let_end(self, which: int) -> None:
-        taskid, job = self._chosen(which)  # type: ignore[misc]
+        taskid, job = self._chosen(which)
         (self.daemon.folder / f"{job.label}.go").touch()
         job.was_let_go = True
         task = self.daemon.ask("show", taskid=taskid)["task"]
         if task["state"] == "active" or job.was_stopped:
             assert self.daemon.ask("wait", taskid=taskid, timeout=SECONDS)["ended"]
 
-    @precondition(lambda self: self.model)
     @rule(which=labels, wait=st.booleans())
     def stop(self, which: int, wait: bool) -> None:
-        taskid, job = self._chosen(which)  # type: ignore[misc]
+        taskid, job = self._chosen(which)
         answer = self.daemon.ask("stop", taskid=taskid, grace=2)
         if answer["status"] != "ok":
             self.look(taskid)
@@ -171,7 +175,6 @@ class Course(RuleBasedStateMachine):
         if wait:
             assert self.daemon.ask("wait", taskid=taskid, timeout=SECONDS)["ended"]
 
-    @precondition(lambda self: self.model)
     @rule()
     def wait_until_slots_are_taken(self) -> None:
         def are_taken() -> bool:
@@ -293,5 +296,9 @@ def test_any_course_of_events_leaves_what_the_model_allows(tools: Any) -> None:
             derandomize="APTASK_EXAMPLES" not in os.environ,
             suppress_health_check=list(HealthCheck),
             database=None,
+            # A course of real processes need not come out the same when it is tried again. So it
+            # is not made shorter, and is written down the first time.
+            phases=[Phase.generate],
+            verbosity=Verbosity.debug,
         ),
     )
