@@ -29,7 +29,7 @@ from hypothesis.stateful import (
 
 from tests.promises import witnessed
 
-EXAMPLES = int(os.environ.get("APTASK_EXAMPLES", "8"))
+EXAMPLES = int(os.environ.get("APTASK_EXAMPLES", "6"))
 STEPS = 12
 SLOTS = 2
 MOST = 8
