@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,20 +24,24 @@ from aptask.execution import processes
 
 RUNNER = Path(__file__).parent.parent / "runner" / "dying_runner.py"
 
-SUBMISSION = ("adding", "added")
+PAUSE = 0.2
+"""Seconds for which a daemon that dies while the book is written does what it must not."""
+
+SUBMISSION = ("adding", "entering", "added")
 """
-adding: a job was asked for, and the book knows nothing of it; added: the book has it, and who asked
-was not answered.
+adding: a job was asked for, and the book knows nothing of it; entering: it is about to be written
+there; added: the book has it, and who asked was not answered.
 """
 LIFE = ("launching", "launched", "ordered", "started")
 """
 launching: its turn has come; launched: the book has it as started, and no order went out; ordered:
 the order has reached the runner; started: it was heard that it has a process.
 """
-END = ("exited", "ending", "ended", "forgetting", "forgotten")
+END = ("exited", "ending", "recording", "ended", "forgetting", "forgotten")
 """
-exited: its end was heard; ending: that was handed to the book; ended: the book has it, and nobody
-was told; forgetting: the runner is about to be told that it may forget; forgotten: it has been.
+exited: its end was heard; ending: that was handed to the book; recording: it is about to be
+written there; ended: the book has it, and nobody was told; forgetting: the runner is about to be
+told that it may forget; forgotten: it has been.
 """
 RETURN = ("restored", "welcomed", "adopting", "adopted")
 """
@@ -50,8 +55,8 @@ joining: there is another runner; joined: the book knows it.
 """
 
 
-def come_to(reached: str, link: Any = None) -> None:
-    """Die, if this is where to: once all that was sent over a link has reached the runner."""
+def come_to(reached: str, link: Any = None, pause: float = 0.0) -> None:
+    """Die, if this is where to: after a pause, and once what was sent has reached the runner."""
     try:
         step, count = Path("die").read_text().split()
     except (OSError, ValueError):
@@ -60,6 +65,7 @@ def come_to(reached: str, link: Any = None) -> None:
         if int(count) > 1:
             Path("die").write_text(f"{step} {int(count) - 1}")
         else:
+            time.sleep(pause)
             Path("die").rename("died")
             while link is not None and link.transport.dataBuffer + b"".join(
                 link.transport._tempDataBuffer
@@ -75,6 +81,7 @@ def wrap(
     before: str = "",
     after: str = "",
     *,
+    pause: float = 0.0,
     link: Callable[[Any], Any] = lambda self: None,
     only: Callable[..., bool] = lambda *_: True,
 ) -> None:
@@ -84,7 +91,7 @@ def wrap(
     def wrapped(self: Any, *arguments: Any, **named: Any) -> Any:
         counts = only(*arguments)
         if before and counts:
-            come_to(before)
+            come_to(before, pause=pause)
         result = method(self, *arguments, **named)
         if after and counts:
             come_to(after, link(self))
@@ -102,6 +109,7 @@ def install() -> None:
     from aptask.model.orders import Ended, Start, Started
     from aptask.scheduling.scheduler import Scheduler
     from aptask.storage.store import SQLiteStore
+    from aptask.storage.transactions import Transactions
 
     def link_of(executor: Any) -> Any:
         return executor._link
@@ -115,6 +123,14 @@ def install() -> None:
     def is_ended(event: Any, *_: Any) -> bool:
         return isinstance(event, Ended)
 
+    def has_entry(operations: Any) -> bool:
+        return any(operation.entry or operation.run for operation in operations)
+
+    def has_end(operations: Any) -> bool:
+        return any(operation.course and operation.applied for operation in operations)
+
+    wrap(Transactions, "commit", before="entering", pause=PAUSE, only=has_entry)
+    wrap(Transactions, "commit", before="recording", pause=PAUSE, only=has_end)
     wrap(SQLiteStore, "add", before="adding")
     wrap(Scheduler, "_entered", before="added")
     wrap(Scheduler, "_start", before="launching")
