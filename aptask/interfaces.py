@@ -139,7 +139,8 @@ class IListener(Interface):
 
         Args:
             held: the job and the attempt of each that is under way there. Any other one that was
-                launched either has not begun, or its end is being told.
+                launched either has not begun, or its end is being told. So where another runner
+                has taken the place of one that was not `lost`, what it does not hold is ordered.
         """
 
     def paused() -> None:

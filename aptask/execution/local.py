@@ -7,6 +7,8 @@ Rules:
 - A runner is known to the book before it has an order, and of one that the book knows, its spool
   tells what it could not. One that the book does not know is ended: either it has done nothing, or
   its jobs are those of another book, whose numbers mean other jobs here.
+- A runner that has ended in order has told the ends of all that it had: what else was ordered of it
+  was never begun, and is ordered of the next one.
 - When a runner is lost, so are its jobs: the listener is told once all that it said has been heard;
   what they left alive is ended by its mark; and a new runner is started. One that keeps dying is
   started again after a growing pause.
@@ -363,6 +365,8 @@ class LocalExecutor:
         for end in ends:
             if end.number > self._seen:
                 listener.happened(end, (self._instance, end.number))
+        if self._instance and spool.is_over(self._folder, self._instance):
+            return  # all that it began has ended; what else it was to do waits for the next one
         is_of_this_boot = header is None or header.boot == spool.boot_id()
         listener.lost(DIED if is_of_this_boot else RESTARTED)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from twisted.logger import Logger
@@ -121,8 +122,11 @@ class Ledger:
             self._safe()
 
     def close(self) -> None:
-        """Leave what is on the disk as it is."""
+        """End: there will be no further event."""
         self._cancel()
+        if self.is_safe and not self._is_failing:
+            with suppress(OSError):
+                self._spool.finish()
         self._spool.close()
 
     def _write(self, event: Ended) -> None:

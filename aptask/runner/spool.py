@@ -4,6 +4,7 @@
 a checksum (CRC-32, eight hex digits), a space, and JSON. Rules:
 
 - A line that is torn or damaged is where it ends: nothing behind it is trusted.
+- A runner that ends in order says so in the last line: what is in none before it was never begun.
 - What is written survives the death of any process; what is synced, that of the machine.
 - After a fault the file is not written any further, since it may end in a torn line: `renew` puts
   another one in its place, whole or not at all.
@@ -25,6 +26,7 @@ FOLDER = "spool"
 """The name of the folder of all spools in the data folder."""
 
 _NEW = ".new"
+_OVER = b'"over"'
 _STARTED = 19
 """Where proc_pid_stat(5) has the start of a process, counted from the name's closing bracket."""
 
@@ -119,6 +121,15 @@ class Spool:
         os.ftruncate(self._file, len(self._header))
         self.size = len(self._header)
 
+    def finish(self) -> None:
+        """Write that this was all, and have it survive a power cut.
+
+        Raises:
+            OSError: the disk is full, or fails.
+        """
+        _write_all(self._file, _line(_OVER))
+        os.fdatasync(self._file)
+
     def close(self) -> None:
         """Close the file; what was written stays."""
         if self._file >= 0:
@@ -155,6 +166,21 @@ def read(folder: Path, instance: str) -> tuple[Header | None, list[Ended]]:
                 if isinstance(event, Ended):
                     ends.append(event)
     return header, ends
+
+
+def is_over(folder: Path, instance: str) -> bool:
+    """Whether a runner has ended in order, with the end of all that it began in its spool.
+
+    Args:
+        folder: the data folder.
+        instance: the runner's id.
+    """
+    try:
+        content = _path(folder, instance).read_bytes()
+    except OSError:
+        return False
+    lines = list(_whole_lines(content))
+    return len(lines) == content.count(b"\n") and lines[-1:] == [_OVER]
 
 
 def remove(folder: Path, instance: str) -> None:

@@ -198,7 +198,7 @@ async def test_what_a_runner_said_last_is_heard_before_it_is_lost(executor: Loca
     ends = [what for what in listener.heard if isinstance(what, Ended)]
     assert sorted(end.job for end in ends) == list(jobs)
     assert {end.message for end in ends} == {"the daemon was stopped"}
-    assert listener.heard[-1] == "lost: the runner, which held its process, died"
+    assert not [what for what in listener.heard if str(what).startswith("lost")]
 
 
 def test_it_is_lost_only_when_all_that_it_said_has_been_heard(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from aptask.model.job import Status
 from aptask.model.orders import Ended, encode
 from aptask.runner import spool as spool_module
-from aptask.runner.spool import Header, Spool, read, remove
+from aptask.runner.spool import Header, Spool, is_over, read, remove
 
 
 def end(number: int, message: str | None = None) -> Ended:
@@ -150,3 +150,19 @@ def test_however_it_is_torn_or_damaged_no_end_is_invented_or_changed(data: st.Da
     lines = sum(start <= place for start in starts[1:])  # that are whole before the damage
     assert (header is None) == (lines == 0)
     assert found == ends[: max(0, lines - 1)]
+
+
+def test_a_runner_that_ended_in_order_says_so_last(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, "me")
+    spool.renew([end(1)])
+    assert not is_over(tmp_path, "me")
+    spool.finish()
+    spool.close()
+    assert is_over(tmp_path, "me")
+    assert read(tmp_path, "me")[1] == [end(1)]
+    path = tmp_path / spool_module.FOLDER / "me"
+    whole = path.read_bytes()
+    for damaged in (whole[:-1], whole + b"torn", whole + b"torn\n", b"x" + whole, b""):
+        path.write_bytes(damaged)
+        assert is_over(tmp_path, "me") is (damaged == whole + b"torn")
+    assert not is_over(tmp_path, "nobody")
