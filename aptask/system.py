@@ -79,7 +79,7 @@ def calm_collector() -> None:
     """Keep the cyclic collector from walking over what stays: its pauses are clients' waiting."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(200_000, 20, 50)
+    gc.set_threshold(100_000, 20, 50)
 
 
 def steady_clock(reactor: Any) -> None:
