@@ -139,8 +139,7 @@ class IListener(Interface):
 
         Args:
             held: the job and the attempt of each that is under way there. Any other one that was
-                launched either has not begun, or its end is being told. So where another runner
-                has taken the place of one that was not `lost`, what it does not hold is ordered.
+                launched either has not begun, or its end is being told.
         """
 
     def paused() -> None:
@@ -157,6 +156,12 @@ class IListener(Interface):
         Returns:
             None, or what fires once the book has what the event has changed: the runner may forget
             the event then.
+        """
+
+    def over() -> None:
+        """Every attempt that was begun has ended, and was told of: what else was ordered was not.
+
+        It is ordered again when `ready` is called.
         """
 
     def lost(message: str) -> None:

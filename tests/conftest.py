@@ -176,6 +176,31 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -
     return value
 
 
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A folder on a file system of its own that is soon full; skips where none can be mounted.
+
+    Args:
+        folder: exists, and is empty.
+        size: as mount(8) has it for tmpfs: `2m`.
+    """
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", folder],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode:
+        reason = f"no file system can be mounted: {mounted.stderr.strip()}"
+        if os.environ.get("APTASK_REQUIRE_ALL"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
 @pytest.fixture(scope="session")
 def tools() -> Any:
     """The functions of this module, for tests that need them by themselves."""

@@ -351,7 +351,7 @@ class LocalExecutor:
         self._clear_away()
 
     def _give_up(self) -> None:
-        """Tell what the runner could not tell itself, and that its jobs are gone."""
+        """Tell what the runner could not tell itself, and what has become of the rest."""
         listener = self._listener
         if listener is None:
             return
@@ -366,9 +366,11 @@ class LocalExecutor:
             if end.number > self._seen:
                 listener.happened(end, (self._instance, end.number))
         if self._instance and spool.is_over(self._folder, self._instance):
-            return  # all that it began has ended; what else it was to do waits for the next one
-        is_of_this_boot = header is None or header.boot == spool.boot_id()
-        listener.lost(DIED if is_of_this_boot else RESTARTED)
+            listener.over()
+        elif header is None or header.boot == spool.boot_id():
+            listener.lost(DIED)
+        else:
+            listener.lost(RESTARTED)
 
     def _call_later(self, seconds: float, call: Callable[..., object], *arguments: Any) -> None:
         self._later.append(self._reactor.callLater(seconds, call, *arguments))

@@ -328,6 +328,11 @@ class Scheduler:
                 )
         return None
 
+    def over(self) -> None:
+        """What ran has ended, and what else was ordered was not begun; see `IListener`."""
+        self._ready = False
+        self._ordered.clear()
+
     def lost(self, message: str) -> None:
         """All that ran is gone; see `IListener`."""
         self._ready = False

@@ -73,7 +73,8 @@ def run(settings: Settings) -> None:
 def _restart(count: int) -> Row:
     with Aptask(slots=2) as daemon:
         go = daemon.folder / "go"
-        script = f"until [ -e {go} ]; do sleep 0.01; done"
+        ended = daemon.folder / "ended"
+        script = f"until [ -e {go} ]; do sleep 0.01; done; echo >> {ended}"
         for _ in range(2):
             daemon.client.ask("start", name="program", arguments=[["sh", "-c", script]])
         request = daemon.client.encode("start", **daemon.true())
@@ -81,7 +82,8 @@ def _restart(count: int) -> Row:
         before = daemon.done.count()
         daemon.kill()
         go.touch()
-        time.sleep(0.1)  # they see it
+        while not ended.exists() or ended.stat().st_size < 2:
+            time.sleep(0.01)
         began = time.monotonic()
         daemon.serve()
         ping = _until_answered(daemon.port, began)

@@ -63,6 +63,9 @@ class Listener:
     def lost(self, message: str) -> None:
         self._hear(f"lost: {message}")
 
+    def over(self) -> None:
+        self._hear("over")
+
     def ready(self, held: Any) -> None:
         self.held = held
         self._hear("ready")
@@ -198,7 +201,7 @@ async def test_what_a_runner_said_last_is_heard_before_it_is_lost(executor: Loca
     ends = [what for what in listener.heard if isinstance(what, Ended)]
     assert sorted(end.job for end in ends) == list(jobs)
     assert {end.message for end in ends} == {"the daemon was stopped"}
-    assert not [what for what in listener.heard if str(what).startswith("lost")]
+    assert listener.heard[-1] == "over"
 
 
 def test_it_is_lost_only_when_all_that_it_said_has_been_heard(

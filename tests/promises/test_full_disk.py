@@ -52,23 +52,12 @@ class SmallDisk:
 
 
 @pytest.fixture
-def disk() -> Iterator[SmallDisk]:
-    with tempfile.TemporaryDirectory(prefix="aptask-") as folder:
-        mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", "size=6m,mode=700", "tmpfs", folder],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if mounted.returncode:
-            reason = f"no file system can be mounted: {mounted.stderr.strip()}"
-            if os.environ.get("APTASK_REQUIRE_ALL"):
-                pytest.fail(reason)
-            pytest.skip(reason)
-        try:
-            yield SmallDisk(Path(folder))
-        finally:
-            subprocess.run(["umount", "--lazy", folder], check=True)
+def disk(tools: Any) -> Iterator[SmallDisk]:
+    with (
+        tempfile.TemporaryDirectory(prefix="aptask-") as folder,
+        tools.small_disk(Path(folder), "6m"),
+    ):
+        yield SmallDisk(Path(folder))
 
 
 @pytest.fixture

@@ -218,25 +218,12 @@ def own_runner() -> Iterator[RunnerProcess]:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(tools: Any, tmp_path: Path) -> Iterator[Path]:
     """A file system of one megabyte."""
     folder = tmp_path / "small"
     folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs", folder],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode:
-        reason = f"no file system can be mounted: {mounted.stderr.strip()}"
-        if os.environ.get("APTASK_REQUIRE_ALL"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    try:
+    with tools.small_disk(folder, "1m"):
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.fixture

@@ -559,6 +559,30 @@ def test_what_was_launched_and_is_not_held_is_ordered_once_more() -> None:
     assert world.executor.started() == [1]
 
 
+def test_what_was_ordered_and_not_begun_is_not_lost_with_the_runner_after() -> None:
+    before = World()
+    before.submit()
+    world = restored(before.store)
+    world.scheduler.over()
+    world.scheduler.lost("the next runner died at once")
+    world.scheduler.ready(())
+    (order,) = world.executor.orders
+    assert (order.job, order.attempt) == (1, 1)
+
+
+def test_what_was_ordered_and_not_begun_is_stopped_at_once() -> None:
+    before = World()
+    before.submit()
+    world = restored(before.store)
+    world.scheduler.over()
+    job = world.find(1)
+    assert job is not None
+    world.scheduler.stop(job, None)
+    assert (job.state, job.status) == (State.ENDED, Status.STOPPED)
+    world.scheduler.ready(())
+    assert world.executor.orders == []
+
+
 def test_what_is_held_that_the_book_knows_nothing_of_is_ended() -> None:
     before = World(slots=2)
     before.submit()

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -192,25 +191,12 @@ def test_a_job_that_is_damaged_while_it_runs_is_its_own_fault(bench: Any, added:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(tools: Any, tmp_path: Path) -> Iterator[Path]:
     """A file system of two megabytes."""
     folder = tmp_path / "small"
     folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=2m,mode=700", "tmpfs", folder],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode:
-        reason = f"no file system can be mounted: {mounted.stderr.strip()}"
-        if os.environ.get("APTASK_REQUIRE_ALL"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    try:
+    with tools.small_disk(folder, "2m"):
         yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_a_full_disk_fails_closed_and_all_is_well_when_there_is_room(
