@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from twisted.logger import LogEvent, globalLogPublisher
@@ -176,6 +176,13 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -
     return value
 
 
+def cannot(reason: str) -> NoReturn:
+    """Skip a test that needs what this machine has not; where all is required, fail it."""
+    if os.environ.get("APTASK_REQUIRE_ALL"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
     """A folder on a file system of its own that is soon full; skips where none can be mounted.
@@ -191,10 +198,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         check=False,
     )
     if mounted.returncode:
-        reason = f"no file system can be mounted: {mounted.stderr.strip()}"
-        if os.environ.get("APTASK_REQUIRE_ALL"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        cannot(f"no file system can be mounted: {mounted.stderr.strip()}")
     try:
         yield folder
     finally:
@@ -247,10 +251,7 @@ def program() -> Callable[[str], str]:
     def find(name: str) -> str:
         found = shutil.which(name)
         if found is None:
-            reason = f"{name} is not installed"
-            if os.environ.get("APTASK_REQUIRE_ALL"):
-                pytest.fail(reason)
-            pytest.skip(reason)
+            cannot(f"{name} is not installed")
         return found
 
     return find

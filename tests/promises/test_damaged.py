@@ -264,7 +264,7 @@ def test_a_queue_without_permission_is_refused_with_the_account_that_needs_it(
     folder_of: Callable[[str], Path], tools: Any, program: Callable[[str], str]
 ) -> None:
     if os.geteuid() != 0:
-        pytest.skip("only root can give a file away")
+        tools.cannot("only root can give a file away")
     folder = folder_of("stop")
     folder.parent.chmod(0o755)
     for path in (folder, *folder.iterdir()):
@@ -274,7 +274,7 @@ def test_a_queue_without_permission_is_refused_with_the_account_that_needs_it(
     ]  # fmt: skip
     may_run = [*as_nobody, sys.executable, "-c", "import aptask.service"]
     if subprocess.run(may_run, cwd=folder, capture_output=True, check=False).returncode:
-        pytest.skip("another account cannot run this Python")
+        tools.cannot("another account cannot run this Python")
     for name in ("aptask.db", "aptask.db-mark"):
         os.chown(folder / name, 0, 0)
         before = prints(folder)
