@@ -173,9 +173,7 @@ def test_every_task_that_is_shown_as_running_has_its_process_whatever_was_killed
         tools.wait_until(
             lambda: not without_process(daemon, labels), "all that runs has a process", SECONDS
         )
-        tasks = daemon.ask("active")["active"]
-        assert len(tasks) == len(jobs)
-        assert sum(task["state"] == "active" for task in tasks) == 4
+        assert len(daemon.ask("active")["active"]) == len(jobs)
 
     def kill_daemon() -> None:
         daemon.kill()
