@@ -36,6 +36,7 @@ from aptask.endpoints import (
     shown,
 )
 from aptask.errors import ConfigurationError
+from aptask.model.key import Key
 from aptask.model.limits import Limits, Positive, PositiveSeconds
 
 LOCAL_OWNER = "local"
@@ -45,22 +46,6 @@ _LARGEST_INTEGER = 2**63 - 1
 _OWNER_NAME_LENGTH = 64
 
 T = TypeVar("T", bound=msgspec.Struct)
-
-
-class Key(msgspec.Struct, frozen=True):
-    """A credential that the configuration gives.
-
-    Attributes:
-        name: the owner's.
-        role: what the owner may do.
-        digest: the SHA-256 of the key's UTF-8 text, 32 bytes.
-        tasks: the names that the owner may start; None: all that are not privileged.
-    """
-
-    name: str
-    role: Literal["user", "admin"]
-    digest: bytes
-    tasks: tuple[str, ...] | None = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING
 
 from zope.interface import Attribute, Interface
 
+from aptask.model.event import NOBODY
+
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from twisted.internet.defer import Deferred
 
+    from aptask.model.event import Author, Event, Level, Logged
+    from aptask.model.group import GroupSetting
+    from aptask.model.history import Wanted
     from aptask.model.job import Added, Counts, Job, Waiting
+    from aptask.model.key import Key
     from aptask.model.orders import Ended, Progressed, Start, Started, Stop
 
 
@@ -45,7 +51,9 @@ class IStore(Interface):
     def close() -> Deferred[None]:
         """Finish what was asked for so far, and let go: the last call of all."""
 
-    def add(job: Job, *, once: str | None = None, unique: str | None = None) -> Deferred[Added]:
+    def add(
+        job: Job, *, once: str | None = None, unique: str | None = None, peer: str = ""
+    ) -> Deferred[Added]:
         """Enter a new job, and give it its number.
 
         Args:
@@ -53,13 +61,14 @@ class IStore(Interface):
             once: where this owner's book has a job with the same one, that is the answer, and
                 nothing is entered.
             unique: the same, among the owner's jobs that have not ended.
+            peer: where the request came from, for the event log.
 
         Raises:
             ValueError: the job is not a fresh one, or a text of it holds NUL.
         """
 
     def add_all(
-        jobs: Sequence[Job], *, once: str | None = None, unique: str | None = None
+        jobs: Sequence[Job], *, once: str | None = None, unique: str | None = None, peer: str = ""
     ) -> Deferred[list[Added]]:
         """Enter several new jobs of one owner, all or none, with numbers that follow each other.
 
@@ -67,12 +76,15 @@ class IStore(Interface):
             jobs: as for `add`.
             once, unique: as for `add`, one for all of them: where one matches, the answer is all
                 jobs that it was given for and that are still in the book.
+            peer: as for `add`.
         """
 
     def existing(owner: str, once: str | None, unique: str | None) -> Deferred[list[Added]]:
         """What `add_all` with these keys would answer instead of entering something, or nothing."""
 
-    def update(job: Job, *, applied: tuple[str, int] | None = None) -> Deferred[None]:
+    def update(
+        job: Job, *, applied: tuple[str, int] | None = None, by: Author = NOBODY
+    ) -> Deferred[None]:
         """Enter what has become of a job; its secrets are forgotten once it has ended.
 
         What has ended changes no more: a later update of it is passed over, and so is one of a job
@@ -81,6 +93,7 @@ class IStore(Interface):
 
         Args:
             applied: a runner's instance and the number of its event that brought the change.
+            by: who asked for the change, for the event log.
         """
 
     def apply(instance: str, number: int) -> Deferred[None]:
@@ -119,6 +132,63 @@ class IStore(Interface):
         Returns:
             the numbers of the jobs that were forgotten, a few hundred a call at most.
         """
+
+    def history(wanted: Wanted, limit: int) -> Deferred[list[Job]]:
+        """Ended jobs, the last to end first, and of those that ended together the newest.
+
+        Args:
+            wanted: which.
+            limit: how many at most; fewer than that are the last ones.
+        """
+
+    # The event log. What becomes of a job (it is entered, launched, asked to stop, put back,
+    # repeated, ended) is in it without being asked for, by the transaction that enters it.
+
+    logged = Attribute("The number of the last event that is in the book; 0: there is none.")
+
+    def log(events: Sequence[Event]) -> Deferred[None]:
+        """Enter events that belong to no change of the book."""
+
+    def read_log(after: int | None, limit: int, level: Level | None) -> Deferred[list[Logged]]:
+        """Events in the order of their numbers.
+
+        Args:
+            after: the number that they follow; None: the newest ones.
+            limit: how many at most.
+            level: only those of this level.
+        """
+
+    def prune_log(before: float, most: int) -> Deferred[int]:
+        """Forget a step's worth of old events, whole transactions of them.
+
+        Args:
+            before: seconds since the epoch: those that were written before.
+            most: how many may stay, give or take those of one transaction.
+
+        Returns:
+            how many were forgotten: 0 where there is nothing more to be forgotten.
+        """
+
+    # What admins have set. Each change is one transaction with the events that tell of it.
+
+    def keys() -> Deferred[list[Key]]:
+        """The keys that were made, in the order of their names."""
+
+    def add_key(key: Key, events: Sequence[Event] = ()) -> Deferred[None]:
+        """Enter a key.
+
+        Raises:
+            Conflict: there is one of that name; the Deferred fails with it.
+        """
+
+    def remove_key(name: str, events: Sequence[Event] = ()) -> Deferred[bool]:
+        """Forget a key, its digest included; whether there was one of that name."""
+
+    def groups() -> Deferred[Mapping[str, GroupSetting]]:
+        """What was set for groups, by their names."""
+
+    def set_group(name: str, setting: GroupSetting, events: Sequence[Event] = ()) -> Deferred[None]:
+        """Enter what is set for a group."""
 
     def size() -> Deferred[int]:
         """The bytes that the store takes on the disk."""

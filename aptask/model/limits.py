@@ -29,6 +29,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         output_bytes: what is kept of a task's output.
         history_days: how long tasks that have ended are kept.
         history_tasks: how many of them.
+        log_days: how long events are kept.
+        log_entries: how many of them.
     """
 
     request_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 65536
@@ -40,3 +42,5 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     output_bytes: Annotated[int, Meta(ge=4096)] = 16 * 1024 * 1024
     history_days: PositiveSeconds = 30.0
     history_tasks: Positive = 1_000_000
+    log_days: PositiveSeconds = 90.0
+    log_entries: Positive = 1_000_000
