@@ -237,6 +237,7 @@ class AptaskService(Service):
         self._opening: Deferred[None] = Deferred()
         self._context = Context(
             scheduler=self._scheduler,
+            store=self._store,
             catalog=self._catalog,
             keyring=self._keyring(folder),
             outputs=self._outputs,

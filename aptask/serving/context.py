@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from aptask.interfaces import IStore
 from aptask.model.description import Description, Failure
 from aptask.model.job import Added, Job
 from aptask.model.limits import Limits
@@ -141,6 +142,7 @@ class Context:
     """
 
     scheduler: Scheduler
+    store: IStore
     catalog: Catalog
     keyring: Keyring
     outputs: Outputs

@@ -24,6 +24,7 @@ from aptask.serving.context import Context
 from aptask.serving.dispatch import Dispatcher
 from aptask.serving.keyring import Identity, Keyring, digest
 from aptask.serving.tcp import RequestFactory
+from aptask.storage.memory import MemoryStore
 
 KEYS = {
     "alice-key": Identity("alice"),
@@ -261,15 +262,17 @@ class Front:
         self.folder = FakeFolder()
         self.limits = Limits(**limits)
         keyring = Keyring([(digest(key), who) for key, who in KEYS.items()], authentication)
+        self.store = MemoryStore()
         self.context = Context(
-            self.scheduler,
-            self.catalog,
-            keyring,
-            self.outputs,
-            self.folder,
-            self.clock,
-            "1.2.3",
-            self.limits,
+            scheduler=self.scheduler,
+            store=self.store,
+            catalog=self.catalog,
+            keyring=keyring,
+            outputs=self.outputs,
+            folder=self.folder,
+            clock=self.clock,
+            version="1.2.3",
+            limits=self.limits,
         )
         self.dispatcher = Dispatcher(self.context)
         self.factory = RequestFactory(self.dispatcher, self.limits, self.clock)
