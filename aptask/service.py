@@ -34,6 +34,7 @@ from aptask.endpoints import Endpoint, check_address
 from aptask.errors import AptaskError, ConfigurationError, Unavailable
 from aptask.execution import processes
 from aptask.execution.local import LocalExecutor
+from aptask.model.key import Key
 from aptask.model.progress import clean
 from aptask.runner import spool
 from aptask.runner.output import Outputs
@@ -41,7 +42,7 @@ from aptask.scheduling.scheduler import Scheduler
 from aptask.serving.context import Context
 from aptask.serving.dispatch import Dispatcher
 from aptask.serving.folder import MeasuredFolder
-from aptask.serving.keyring import Identity, Keyring, digest
+from aptask.serving.keyring import Keyring, Source, digest
 from aptask.serving.tcp import RequestFactory
 from aptask.storage.examine import look
 from aptask.storage.folder import local_key, lock, make_folder, private_files
@@ -336,15 +337,11 @@ class AptaskService(Service):
         return Catalog(found.descriptions, shutil.which, self._reactor.seconds, str(settings.data))
 
     def _keyring(self, folder: Path) -> Keyring:
-        keys = [
-            (
-                key.digest,
-                Identity(key.name, key.role, None if key.tasks is None else frozenset(key.tasks)),
-            )
-            for key in self._settings.keys
-        ]
-        keys.append((digest(local_key(folder)), Identity(LOCAL_OWNER, "admin")))
-        return Keyring(keys, self._settings.authentication)
+        keyring = Keyring(self._settings.authentication)
+        local = Key(LOCAL_OWNER, "admin", digest(local_key(folder)))
+        keyring.replace(Source.LOCAL, [local])
+        keyring.replace(Source.CONFIGURATION, self._settings.keys)
+        return keyring
 
     def _listen(self, endpoint: Endpoint) -> IListeningPort:
         """Listen on an endpoint.

@@ -1,18 +1,36 @@
 """Who asks: keys, whom they belong to, and what those may do.
 
-Keys are held and looked up as SHA-256 digests only: none can be read out of the daemon's memory
-or guessed byte by byte from how long a comparison takes.
+Its rules:
+
+- Keys are held and looked up as SHA-256 digests only: none can be read out of the daemon's memory
+  or guessed byte by byte from how long a comparison takes.
+- A name has one key. Where two sources have a key of one name, that of the source named first in
+  `Source` counts, and the other is none.
+- Whoever has let somebody in for longer than a moment is told when that one's key is gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from hashlib import sha256
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from aptask.errors import Unauthorized
 from aptask.model.description import Description
+from aptask.model.key import Key
+
+
+class Source(StrEnum):
+    """Where a key comes from, the one that counts first."""
+
+    LOCAL = "local"
+    """the daemon made it for its own account"""
+    CONFIGURATION = "configuration"
+    """a table of the configuration file"""
+    DATABASE = "database"
+    """`addkey` made it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +65,26 @@ LOCAL = Identity("local", "admin")
 """Who everyone is where authentication is off."""
 
 
+class Known(NamedTuple):
+    """A key that counts, and where it comes from."""
+
+    source: Source
+    key: Key
+
+
 class Keyring:
-    """The keys.
+    """The keys; at first there are none.
 
     Args:
-        keys: the digest of each key, and whom it belongs to.
         authentication: False: every request is allowed, without a key or with any.
     """
 
-    def __init__(
-        self, keys: Iterable[tuple[bytes, Identity]] = (), authentication: bool = True
-    ) -> None:
-        self._identities = dict(keys)
+    def __init__(self, authentication: bool = True) -> None:
         self._authentication = authentication
+        self._sources: dict[Source, dict[str, Key]] = {source: {} for source in Source}
+        self._known: dict[str, Known] = {}
+        self._identities: dict[bytes, Identity] = {}
+        self._listeners: list[Callable[[str], None]] = []
 
     def identify(self, key: str) -> Identity:
         """Whom a key belongs to.
@@ -76,7 +101,67 @@ class Keyring:
             raise Unauthorized("no key: put yours into the field `key`")
         raise Unauthorized("unknown key")
 
+    def knows(self, key: str) -> bool:
+        """Whether a key is somebody's."""
+        return digest(key) in self._identities
+
+    def get(self, name: str) -> Known | None:
+        """The key of a name."""
+        return self._known.get(name)
+
+    def known(self) -> list[Known]:
+        """All keys that count, in the order of their names."""
+        return [self._known[name] for name in sorted(self._known)]
+
+    def replace(self, source: Source, keys: Iterable[Key]) -> None:
+        """Have these keys of a source, and no others of it.
+
+        Who had a key that is gone now, or was an admin and is none any more, is told of to those
+        who asked for that.
+
+        Args:
+            source: where they come from; the other sources' stay.
+            keys: at most one of each name.
+        """
+        self._sources[source] = {key.name: key for key in keys}
+        before = self._known
+        self._count()
+        for name, (_, key) in before.items():
+            now = self._known.get(name)
+            if now is None or (now.key.digest, now.key.role) != (key.digest, key.role):
+                self._tell(name)
+
+    def add(self, source: Source, key: Key) -> None:
+        """Have one more key of a source, in the place of one of the same name."""
+        self.replace(source, [*self._sources[source].values(), key])
+
+    def remove(self, source: Source, name: str) -> None:
+        """Have the key of this name no more, if the source has one."""
+        self.replace(source, [key for key in self._sources[source].values() if key.name != name])
+
+    def when_gone(self, listener: Callable[[str], None]) -> None:
+        """Have a function called with each name whose key is gone, from now on."""
+        self._listeners.append(listener)
+
+    def _count(self) -> None:
+        """Find out which keys count."""
+        self._known = {}
+        self._identities = {}
+        for source in Source:
+            for key in self._sources[source].values():
+                if key.name not in self._known:
+                    self._known[key.name] = Known(source, key)
+                    self._identities.setdefault(key.digest, _identity(key))
+
+    def _tell(self, name: str) -> None:
+        for listener in self._listeners:
+            listener(name)
+
 
 def digest(key: str) -> bytes:
     """What a keyring knows of a key: its SHA-256."""
     return sha256(key.encode()).digest()
+
+
+def _identity(key: Key) -> Identity:
+    return Identity(key.name, key.role, None if key.tasks is None else frozenset(key.tasks))

@@ -37,13 +37,14 @@ from aptask.interfaces import IExecutor
 from aptask.model.arguments import Argument
 from aptask.model.description import Description, Template
 from aptask.model.job import Status
+from aptask.model.key import Key
 from aptask.model.limits import Limits
 from aptask.model.orders import Ended, Start, Stop
 from aptask.model.statistics import Disk
 from aptask.scheduling.scheduler import Scheduler
 from aptask.serving.context import Context
 from aptask.serving.dispatch import Dispatcher
-from aptask.serving.keyring import Identity, Keyring, digest
+from aptask.serving.keyring import Keyring, Source, digest
 from aptask.serving.tcp import RequestFactory
 from aptask.storage import transactions
 from aptask.storage.store import SQLiteStore
@@ -137,10 +138,12 @@ def serve(
     scheduler = Scheduler(
         store=store, executor=executor, catalog=catalog, limits=kept, slots=SLOTS, clock=time.time
     )
+    keyring = Keyring()
+    keyring.replace(Source.CONFIGURATION, [Key("alice", "admin", digest(KEY))])
     context = Context(
         scheduler=scheduler,
         catalog=catalog,
-        keyring=Keyring([(digest(KEY), Identity("alice", "admin"))]),
+        keyring=keyring,
         outputs=NoOutputs(),
         folder=NoFolder(),
         clock=reactor,

@@ -18,11 +18,12 @@ from aptask.model.arguments import Argument, check
 from aptask.model.description import Description, Kind, Target
 from aptask.model.job import Added, Change, Job, Outcome, State, Status, change
 from aptask.model.limits import Limits
+from aptask.model.key import Key
 from aptask.model.statistics import Disk, Executor, Group, Totals
 from aptask.serving.connection import Connection
 from aptask.serving.context import Context
 from aptask.serving.dispatch import Dispatcher
-from aptask.serving.keyring import Identity, Keyring, digest
+from aptask.serving.keyring import Identity, Keyring, Source, digest
 from aptask.serving.tcp import RequestFactory
 from aptask.storage.memory import MemoryStore
 
@@ -261,13 +262,20 @@ class Front:
         self.outputs = FakeOutputs()
         self.folder = FakeFolder()
         self.limits = Limits(**limits)
-        keyring = Keyring([(digest(key), who) for key, who in KEYS.items()], authentication)
+        self.keyring = Keyring(authentication)
+        self.keyring.replace(
+            Source.CONFIGURATION,
+            [
+                Key(who.name, who.role, digest(key), None if who.tasks is None else (*who.tasks,))
+                for key, who in KEYS.items()
+            ],
+        )
         self.store = MemoryStore()
         self.context = Context(
             scheduler=self.scheduler,
             store=self.store,
             catalog=self.catalog,
-            keyring=keyring,
+            keyring=self.keyring,
             outputs=self.outputs,
             folder=self.folder,
             clock=self.clock,

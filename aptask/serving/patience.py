@@ -1,0 +1,91 @@
+"""How long an answer to a bad key is held back, so that trying keys takes time.
+
+Its rules:
+
+- What is counted is by host, and is forgotten a minute after the last bad key from there. All that
+  comes over Unix sockets is one host; and so is a whole /64 of IPv6 addresses, which is what one
+  machine has to choose from.
+- The first few are answered at once: somebody has mistyped a key. Then it takes longer each time,
+  up to a second.
+- A good key is never asked about here, so it never waits for others' bad ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv6Address, ip_address
+
+FREE = 3
+"""How many bad keys of a host are answered at once."""
+
+FIRST_SECONDS, MOST_SECONDS = 0.1, 1.0
+"""The delay of the next one, which doubles with each further one; and the longest."""
+
+FORGOTTEN_SECONDS = 60.0
+"""How long after its last bad key a host begins anew."""
+
+MOST_HOSTS = 10_000
+"""How many hosts are remembered: those whose last bad key is the newest."""
+
+NETWORK_BITS = 64
+"""How much of an IPv6 address says whose it is."""
+
+
+class Patience:
+    """Counts bad keys.
+
+    Args:
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._hosts: dict[str | int, tuple[float, int]] = {}
+        """when the last bad key of each came, in that order, and how many there were"""
+
+    def __len__(self) -> int:
+        """How many hosts are remembered."""
+        return len(self._hosts)
+
+    def delay(self, peer: str) -> float:
+        """Count one more bad key.
+
+        Args:
+            peer: where it came from, as `sockets.name_peer` writes it.
+
+        Returns:
+            the seconds to hold its answer back.
+        """
+        now = self._clock()
+        host = host_of(peer)
+        last, count = self._hosts.pop(host, (now, 0))
+        if now - last >= FORGOTTEN_SECONDS:
+            count = 0
+        self._hosts[host] = now, count + 1
+        if len(self._hosts) > MOST_HOSTS:
+            del self._hosts[next(iter(self._hosts))]
+        if count < FREE:
+            return 0.0
+        doublings = min(count - FREE, 10)  # far more than it takes to reach the longest
+        return min(FIRST_SECONDS * 2**doublings, MOST_SECONDS)
+
+
+def host_of(peer: str) -> str | int:
+    """What is counted as one host.
+
+    Args:
+        peer: `ADDRESS:PORT`, or `unix`.
+
+    Returns:
+        the address, the number of its network for IPv6, or the text itself.
+    """
+    host = peer.rpartition(":")[0] or peer
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is None:
+            return int(address) >> NETWORK_BITS
+        return str(address.ipv4_mapped)
+    return host
