@@ -11,6 +11,7 @@ is worth one sentence, and nothing else: neither the others nor the caller notic
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import select
@@ -26,8 +27,14 @@ SLOW_AFTER = 1.0
 AT_MOST = 32
 """How many run at the same time, slow or not."""
 
+_PR_SET_PDEATHSIG = 1
 _POLL = 0.05
 _LENGTH = 8
+
+
+def end_with_parent() -> None:
+    """Have this process killed when the one that started it ends, however it does."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 class Fault(Exception):
@@ -134,6 +141,7 @@ def _be_child(function: Callable[[], bytes], writing: int, timeout: float) -> No
     try:
         os.setsid()
         # In case that whoever watches the time is killed.
+        end_with_parent()
         signal.alarm(math.ceil(timeout) + 2)
         null = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):

@@ -124,7 +124,7 @@ class Catalog:
         """
         values = check(description.arguments, given)
         if description.template is not None:
-            self.work(description, values)
+            self._work(description, values)
         return values
 
     def work(self, description: Description, values: Values) -> Work:
@@ -135,8 +135,16 @@ class Catalog:
             values: of `accept`, secrets included.
 
         Raises:
-            InvalidArguments: the values make no program.
+            InvalidArguments: the values make no program, or do not fit since the task is another.
         """
+        try:
+            # They may have been accepted of an earlier description.
+            fitting = check(description.arguments, values)
+        except InvalidArguments as error:
+            raise InvalidArguments(f"the task is another one by now: {error.message}") from None
+        return self._work(description, fitting)
+
+    def _work(self, description: Description, values: Values) -> Work:
         prepared = self._prepared.get(description.name)
         if prepared is None or prepared[0] is not description:
             return self._prepare(description)(values)

@@ -26,6 +26,7 @@ import msgspec
 
 from aptask.errors import AptaskError
 from aptask.model.description import Description, Failure
+from aptask.tasks.apart import end_with_parent
 from aptask.tasks.describe import Configured
 
 MODULE_TIMEOUT = 10.0
@@ -50,10 +51,16 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Discovered(msgspec.Struct, frozen=True):
-    """What was found, by name, and what could not be described."""
+    """What was found, by name, and what could not be described.
+
+    Attributes:
+        code: for each task with code of its author's, by name, a text that is another one where
+            the files are that it is written in.
+    """
 
     descriptions: tuple[Description, ...] = ()
     failures: tuple[Failure, ...] = ()
+    code: dict[str, str] = {}
 
 
 def discover(
@@ -84,7 +91,9 @@ def discover(
     found = _ask(request)
     first = {description.name: description for description in known}
     descriptions = {description.name: description for description in found.descriptions} | first
-    return Discovered(tuple(descriptions[name] for name in sorted(descriptions)), found.failures)
+    code = {name: text for name, text in found.code.items() if name not in first}
+    listed = tuple(descriptions[name] for name in sorted(descriptions))
+    return Discovered(listed, found.failures, code)
 
 
 def _ask(request: Request) -> Discovered:
@@ -120,6 +129,7 @@ def _ask(request: Request) -> Discovered:
 
 def main() -> None:
     """The child: a `Request` on its input, a `Discovered` on its output, both JSON."""
+    end_with_parent()
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
     # Authors' code, which may print, runs in processes that have neither of the two.
     sys.stdout.buffer.write(msgspec.json.encode(_look(request)))
@@ -140,7 +150,7 @@ def _look(request: Request) -> Discovered:
         examined = msgspec.json.decode(result, type=Examined)
         failures.extend(examined.failures)
         found.extend(
-            Found(candidate.level, candidate.plugin, identity, description)
+            Found(candidate.level, candidate.plugin, identity, description, examined.code)
             for identity, description in examined.described
         )
     return choose(found, failures)
@@ -153,12 +163,14 @@ class Found(msgspec.Struct, frozen=True):
         level: of `aptask.tasks.candidates.Level`; the lower one wins.
         plugin: where, for people.
         identity: the same for what is found in two ways.
+        code: another text where the code is another.
     """
 
     level: int
     plugin: str
     identity: str
     description: Description
+    code: str = ""
 
 
 def choose(found: Sequence[Found], failures: Iterable[Failure] = ()) -> Discovered:
@@ -176,7 +188,9 @@ def choose(found: Sequence[Found], failures: Iterable[Failure] = ()) -> Discover
                 "give one of the two another name",
             )
         )
-    return Discovered(tuple(one.description for one in chosen.values()), tuple(mistakes))
+    descriptions = tuple(one.description for one in chosen.values())
+    code = {name: one.code for name, one in chosen.items() if one.code}
+    return Discovered(descriptions, tuple(mistakes), code)
 
 
 if __name__ == "__main__":

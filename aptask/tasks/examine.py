@@ -6,11 +6,12 @@ the author's file.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,7 +23,7 @@ from aptask.interfaces import ITask
 from aptask.model.description import Description, Failure, Target
 from aptask.tasks.candidates import Candidate
 from aptask.tasks.describe import describe_class, describe_configured
-from aptask.tasks.perform import load, load_module
+from aptask.tasks.perform import load, load_module, sources
 from aptask.tasks.task import is_task
 
 _INTERFACES: tuple[Any, ...] = (IPlugin, ITask)
@@ -30,10 +31,15 @@ _NOT_AUTHORS = ("<frozen importlib", str(Path(__file__).parent) + os.sep, import
 
 
 class Examined(msgspec.Struct):
-    """What a candidate holds: an identity and a description of each task, and what is wrong."""
+    """What a candidate holds: an identity and a description of each task, and what is wrong.
+
+    Attributes:
+        code: another text where what its tasks are written in is another.
+    """
 
     described: list[tuple[str, Description]] = []
     failures: list[Failure] = []
+    code: str = ""
 
 
 def examine(candidate: Candidate) -> bytes:
@@ -48,6 +54,7 @@ def examine(candidate: Candidate) -> bytes:
             _examine_one(candidate, examined)
         else:
             _examine_module(candidate, examined)
+        examined.code = _digest(sources(load_module(candidate.target)))
         return msgspec.json.encode(examined)
     except BaseException as error:
         # SystemExit and KeyboardInterrupt too: to exit while being imported is a mistake.
@@ -119,6 +126,18 @@ def _describe(candidate: Candidate, cls: type[Any], target: Target, examined: Ex
         examined.failures.append(Failure(candidate.plugin, f"{_place_of(cls)}{error}"))
     else:
         examined.described.append((f"{cls.__module__}:{cls.__qualname__}", description))
+
+
+def _digest(files: Iterable[str]) -> str:
+    """What stands for the content of files."""
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        try:
+            content = Path(file).read_bytes()
+        except OSError:
+            content = b""
+        digest.update(f"{file}\0{len(content)}\0".encode("utf-8", "surrogateescape") + content)
+    return digest.hexdigest()
 
 
 def _place_of(cls: type[Any]) -> str:
