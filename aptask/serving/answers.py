@@ -46,6 +46,10 @@ class Answers:
         self._append(place)
         return place
 
+    def is_next(self, place: Place | None) -> bool:
+        """Whether all answers before this place have left."""
+        return bool(self._places) and self._places[0] is place
+
     def append(self, line: bytes) -> None:
         """Put an answer that is ready behind all others."""
         self._ready_bytes += len(line)

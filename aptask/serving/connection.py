@@ -4,10 +4,12 @@ Its rules:
 
 - Whole lines are the fast path: a line that is one object is decoded as it is. All else, and what
   stands without a newline at the end of what came, goes through the framing.
-- Answers leave in the order of their requests. A request that holds (`wait`) stops those behind it
-  from being looked at; any other is only waited for when its answer is due.
+- Answers leave in the order of their requests. A request that holds (`wait`, or a stream of
+  responses) stops those behind it from being looked at; any other is only waited for when its
+  answer is due.
 - Nothing grows without bound: while the client does not take its answers, or too many are
-  outstanding, requests are neither processed nor, beyond what has come, read.
+  outstanding, requests are neither processed nor, beyond what has come, read. A stream is asked
+  for its next response when those before it have been taken, but for some 64 KiB.
 - A connection goes through the stages once, from the first to the last. What ends it is said in
   `_finish`; how it is closed, so that the last answer arrives, in `_close`.
 """
@@ -28,14 +30,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from aptask.errors import AptaskError, Unavailable
+from aptask.model.event import Author
 from aptask.model.framing import Framer
-from aptask.model.messages import ErrorResponse, Request
+from aptask.model.messages import ErrorResponse, Request, Response
 from aptask.model.strict_json import decode_object
 from aptask.serving.answers import Answers, Place
 from aptask.serving.closing import Closing
 from aptask.serving.deadline import Deadline
 from aptask.serving.dispatch import Outcome
 from aptask.serving.sockets import is_gone, name_peer, prepare
+from aptask.serving.streams import Stream
 
 if TYPE_CHECKING:
     from aptask.serving.tcp import RequestFactory
@@ -93,6 +97,8 @@ class Connection(LineReceiver):
         self._written: list[bytes] = []
         self._written_bytes = 0
         self._held: Deferred[Any] | None = None
+        self._held_place: Place | None = None
+        self._room: Deferred[None] | None = None
         self._running = self._again = False
         self._reading = True
         self._input_ended = False
@@ -132,7 +138,7 @@ class Connection(LineReceiver):
                 except AptaskError:
                     pass  # not one object: the framing finds out what it is
                 else:
-                    self._process(self._dispatcher.understand(values))
+                    self._process(self._dispatcher.understand(values, self._peer))
                     return
         self._framer.feed(line + ending)
         self._drain()
@@ -180,6 +186,7 @@ class Connection(LineReceiver):
         self._blocked_since = None
         self._last_answer = self._clock.seconds()
         self._run(b"")
+        self._offer_room()
 
     def stopProducing(self) -> None:
         """The connection is being lost; `connectionLost` does what there is to do."""
@@ -263,7 +270,7 @@ class Connection(LineReceiver):
             if text is None:
                 return
             self._request_since = None  # that of the one behind it is later
-            self._process(self._dispatcher.read(text))
+            self._process(self._dispatcher.read(text, self._peer))
 
     # From requests to answers
 
@@ -271,18 +278,27 @@ class Connection(LineReceiver):
         if isinstance(request, ErrorResponse):
             self._answer(request)
         elif self._server.is_shutting_down:
-            self._answer(self._dispatcher.refuse(shutting_down(), request))
+            self._answer(self._dispatcher.refuse(shutting_down(), request, self._author))
         else:
             answer: Any = self._dispatcher.carry_out(request, self._peer)
             if isinstance(answer, Deferred) and answer.called and not answer.paused:
                 answer = answer.result
-            if isinstance(answer, Deferred):
-                answer.addCallback(self._fill, self._answers.keep_place())
-                if self._dispatcher.holds(request):
-                    self._held = answer
-                self._pause_if_due()
+            if isinstance(answer, (Deferred, Stream)):
+                self._await(answer, self._dispatcher.holds(request, answer))
             else:
                 self._answer(answer)
+
+    def _await(self, answer: Stream | Deferred[Any], holds: bool) -> None:
+        """Keep a place for an answer that is to come, or for a stream."""
+        place = self._answers.keep_place()
+        coming: Deferred[Any] = Deferred() if isinstance(answer, Stream) else answer
+        if holds:
+            self._held, self._held_place = coming, place
+            coming.addCallback(self._pour)
+        coming.addCallback(self._fill, place)
+        if isinstance(answer, Stream):
+            coming.callback(answer)  # it may be over at once: what holds has to be known by then
+        self._pause_if_due()
 
     def _answer(self, response: Outcome) -> None:
         line = self._dispatcher.encode(response)
@@ -292,14 +308,44 @@ class Connection(LineReceiver):
         else:
             self._write(line)
 
-    def _fill(self, response: Outcome, place: Place) -> None:
-        """An answer is there that has a place kept for it."""
+    def _pour(self, answer: Outcome | Stream) -> Outcome | Deferred[ErrorResponse | None]:
+        return answer.pour(self) if isinstance(answer, Stream) else answer
+
+    def room(self) -> Deferred[None] | None:
+        """For a stream: when its next response may be sent; see `Outlet`."""
+        if self._has_room:
+            return None
+        self._room = Deferred()
+        return self._room
+
+    def send(self, response: Response) -> None:
+        """For a stream: send a response; see `Outlet`."""
+        if self._stage is not Stage.CLOSING:
+            is_first = not self._written
+            self._write(self._dispatcher.encode(response))
+            if is_first and not self._running:
+                self._server.flush_later(self)
+
+    @property
+    def _has_room(self) -> bool:
+        """Whether the client takes what is sent, and it is the turn of what holds."""
+        return self._blocked_since is None and self._answers.is_next(self._held_place)
+
+    def _offer_room(self) -> None:
+        if self._room is not None and self._has_room:
+            room, self._room = self._room, None
+            room.callback(None)
+
+    def _fill(self, response: Outcome | None, place: Place) -> None:
+        """An answer is there that has a place kept for it; None: it was a stream, and is over."""
         if self._stage is Stage.CLOSING:
             return
-        line = self._dispatcher.encode(response)
+        line = b"" if response is None else self._dispatcher.encode(response)
         for leaving in self._answers.fill(place, line):
             self._write(leaving)
-        if not self._answers:
+        if self._answers:
+            self._offer_room()
+        else:
             self._held = None  # what holds is always the last
         if self._running:
             return
@@ -351,7 +397,7 @@ class Connection(LineReceiver):
 
     def _end_with(self, error: AptaskError) -> None:
         """Answer an error, and process nothing behind it."""
-        self._answer(self._dispatcher.refuse(error, None))
+        self._answer(self._dispatcher.refuse(error, None, self._author))
         self._finish()
 
     def _finish(self) -> None:
@@ -368,6 +414,10 @@ class Connection(LineReceiver):
         self.transport.unregisterProducer()
         patience = self._server.limits.idle_seconds
         self._closing = Closing(self.transport, self._clock, patience, self._input_ended, blocked)
+
+    @property
+    def _author(self) -> Author:
+        return Author(peer=self._peer)
 
     # Time
 
