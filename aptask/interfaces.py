@@ -144,7 +144,7 @@ class IStore(Interface):
     # The event log. What becomes of a job (it is entered, launched, asked to stop, put back,
     # repeated, ended) is in it without being asked for, by the transaction that enters it.
 
-    logged = Attribute("The number of the last event that is in the book; 0: there is none.")
+    logged = Attribute("The number of the last event that was entered; 0: there was none.")
 
     def log(events: Sequence[Event]) -> Deferred[None]:
         """Enter events that belong to no change of the book."""

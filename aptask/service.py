@@ -215,7 +215,7 @@ class AptaskService(Service):
         look(folder / DATABASE)
         before = raise_descriptors(settings.limits.connections + SPARE_DESCRIPTORS)
         calls = Calls()
-        self._store = SQLiteStore(folder / DATABASE, calls, soon=calls.soon)
+        self._store = SQLiteStore(folder / DATABASE, calls, time.time, soon=calls.soon)
         opened = self._store.open()  # in its own thread, beside all that follows
         self._catalog = self._discover()
         self._executor = LocalExecutor(

@@ -18,14 +18,20 @@ from typing import Any
 
 import msgspec
 
-from aptask.errors import AptaskError
+from aptask.model.event import Event, Level, Logged
+from aptask.model.group import GroupSetting
+from aptask.model.history import Wanted
 from aptask.model.job import Added, Counts, Job, State, Waiting
+from aptask.model.key import Key
+from aptask.storage import history, log, settings
 from aptask.storage.rows import (
     COLUMNS,
     FRESH,
     STATE_CODES,
+    STATES,
     Course,
     Entry,
+    Unreadable,
     checksum,
     is_whole,
     micros,
@@ -45,7 +51,9 @@ _PAGES_GIVEN_BACK = 1024
 _WORK = (
     """
     CREATE TEMP VIEW work AS SELECT NULL AS plain, NULL AS others, NULL AS courses,
-        NULL AS commits, NULL AS next, NULL AS instance, NULL AS applied, NULL AS sum
+        NULL AS first, NULL AS count, NULL AS time, NULL AS level, NULL AS log_sum,
+        NULL AS entries, NULL AS more, NULL AS commits, NULL AS next, NULL AS next_event,
+        NULL AS instance, NULL AS applied, NULL AS sum
     """,
     f"""
     CREATE TEMP TRIGGER do_work INSTEAD OF INSERT ON work BEGIN
@@ -63,32 +71,41 @@ _WORK = (
             started = value->>4, ended = value->>5, fraction = value->>6, message = value->>7,
             exit = value->>8, course_sum = value->>9, result = CAST(value->>10 AS BLOB)
         FROM json_each(new.courses) WHERE jobs.id = value->>0 AND jobs.ended IS NULL;
-        UPDATE meta SET commits = new.commits, next = new.next, instance = new.instance,
-            applied = new.applied, sum = new.sum;
+        INSERT INTO log (first, count, time, level, sum, entries)
+        SELECT new.first, new.count, new.time, new.level, new.log_sum, new.entries
+        WHERE new.entries IS NOT NULL;
+        INSERT INTO log (first, count, time, level, sum, entries)
+        SELECT {",".join(f"value->>{place}" for place in range(6))} FROM json_each(new.more);
+        UPDATE meta SET commits = new.commits, next = new.next, next_event = new.next_event,
+            instance = new.instance, applied = new.applied, sum = new.sum;
     END
     """,
 )
-"""What is inserted into `work` is done: new jobs and changes, each a JSON array of arrays.
+"""What is inserted into `work` is done: new jobs and changes, each a JSON array of arrays, and the
+rows of the event log: one, and more of them as JSON.
 
 Most new jobs are plain: queued, and without a key. They have few columns to be taken out of JSON,
 which is most of what a new job costs.
 """
+_NO_ROW = (None,) * 6
+_BEFORE = """
+    SELECT json_group_array(json_array(id, state, task)) FROM jobs
+    WHERE id IN (SELECT value FROM json_each(?)) AND ended IS NULL
+    """
 
 _encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 
 
-class Unreadable(AptaskError):
-    """A job of the book is not what was written: damaged since the store was opened."""
-
-
 class Totals(msgspec.Struct, gc=False):
-    """The row of `meta`, and how many secrets there are."""
+    """The row of `meta`, and how many secrets and ended jobs there are."""
 
     commits: int
     next: int
+    next_event: int
     instance: str | None
     applied: int
     secrets: int
+    ended: int
 
 
 class Book:
@@ -96,6 +113,7 @@ class Book:
 
     Args:
         connection: to a database of the present version.
+        clock: the time, in seconds since the epoch.
 
     Attributes:
         identity: of the database.
@@ -103,17 +121,20 @@ class Book:
         scrub: whether the -wal still holds secrets of jobs that have ended.
     """
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, clock: Callable[[], float]) -> None:
         self._execute = connection.execute
+        self._clock = clock
         self.scrub = True
         self.identity: str
-        self.identity, commits, following, instance, applied = self._one(
-            "SELECT identity, commits, next, instance, applied FROM meta"
+        self.identity, *meta = self._one(
+            "SELECT identity, commits, next, next_event, instance, applied FROM meta"
         )
         for statement in _WORK:
             self._execute(statement)
         [kept] = self._one("SELECT count(*) FROM secrets")
-        self.totals = Totals(commits, following, instance, applied, kept)
+        [ended] = self._one("SELECT count(*) FROM jobs WHERE ended IS NOT NULL")
+        commits, following, event, instance, applied = meta
+        self.totals = Totals(commits, following, event, instance, applied, kept, ended)
         self._names: dict[int, str] = dict(self._execute("SELECT id, name FROM names"))
         self._numbers = {name: number for number, name in self._names.items()}
 
@@ -143,15 +164,18 @@ class Book:
 
     def seal(self) -> None:
         """Enter what belongs to the transaction as a whole: the last before its commit."""
-        self._work([], [], [])
+        self._work([], [], [], [])
 
     # Writing
 
-    def work(self, entries: Sequence[Entry], courses: Sequence[Course]) -> list[Added]:
-        """Enter new jobs, whatever their keys, and then what has become of others.
+    def work(
+        self, entries: Sequence[Entry], courses: Sequence[Course], events: Sequence[Event] = ()
+    ) -> list[Added]:
+        """Enter new jobs, whatever their keys, then what has become of others, and what is told.
 
         Args:
             courses: what has ended before is left as it is; of one job, the last counts.
+            events: beside those that tell of the jobs.
 
         Returns:
             the numbers of the new ones.
@@ -159,6 +183,9 @@ class Book:
         number = self.totals.next
         plain: list[tuple[Any, ...]] = []
         others: list[tuple[Any, ...]] = []
+        told: list[tuple[Any, ...]] = []
+        alike: tuple[Any, ...] = ()
+        since = number
         for place, entry in enumerate(entries, number):
             task = self._numbers.get(entry.task) or self._name(entry.task)
             owner = self._numbers.get(entry.owner) or self._name(entry.owner)
@@ -172,31 +199,75 @@ class Book:
                 others.append((*asked, *entry.course, course_sum, entry.arguments))
             if entry.secrets is not None:
                 self._keep_secret(place, pad(entry.secrets))
+            what = entry.owner, entry.peer, entry.task, entry.course[0]
+            if what != alike:
+                if alike:
+                    told.append((since, place - since, *alike))
+                alike, since = what, place
         self.totals.next = number + len(entries)
-        last: dict[int, Course] = {}
-        for course in courses:
-            before = last.get(course.id)
-            if before is None or not before.ended:
-                last[course.id] = course
-        changes = [(c.id, *c.values, c.sum, c.result) for c in last.values()]
-        self._work(plain, others, changes)
-        if self.totals.secrets:
-            for course in last.values():
-                if course.ended:
-                    self._forget_secret(course.id)
+        if alike:
+            told.append((since, self.totals.next - since, *alike))
+        became, changes = self._become(courses) if courses else ([], [])
+        totals = self.totals
+        told += changes
+        count = len(entries) + len(changes)
+        rows: list[log.Row] = []
+        if count or events:
+            rows = log.make_rows(totals.next_event, micros(self._clock()), told, count, events)
+            totals.next_event += count + len(events)
+        self._work(plain, others, [(c.id, *c.values, c.sum, c.result) for c in became], rows)
         return [Added(place) for place in range(number, number + len(entries))]
 
-    def _work(self, *work: list[tuple[Any, ...]]) -> None:
+    def _become(self, courses: Sequence[Course]) -> tuple[list[Course], list[log.Entry]]:
+        """What has to be entered of changes, and what they tell."""
+        [text] = self._one(_BEFORE, (_encode([course.id for course in courses]).decode(),))
+        rows = msgspec.json.decode(text, type=list[tuple[int, int, int]])
+        before = {number: (STATES[state], self._names[task]) for number, state, task in rows}
+        last: dict[int, Course] = {}
+        told: list[log.Entry] = []
+        for course in courses:
+            if course.id not in before:
+                continue
+            state, task = before[course.id]
+            last[course.id] = course
+            if course.state is not state:
+                told.append(log.change(course, task))
+            before[course.id] = course.state, task
+            if course.ended:
+                del before[course.id]
+                self.totals.ended += 1
+                self._forget_secret(course.id)
+        return list(last.values()), told
+
+    def _work(
+        self,
+        plain: list[tuple[Any, ...]],
+        others: list[tuple[Any, ...]],
+        courses: list[tuple[Any, ...]],
+        rows: list[log.Row],
+    ) -> None:
         totals = self.totals
-        values = (totals.commits, totals.next, totals.instance, totals.applied)
+        meta = (
+            totals.commits,
+            totals.next,
+            totals.next_event,
+            totals.instance,
+            totals.applied,
+        )
         self._execute(
-            "INSERT INTO work VALUES (?,?,?,?,?,?,?,?)",
+            "INSERT INTO work VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
-                *(_encode(rows).decode() if rows else None for rows in work),
-                *values,
-                checksum((self.identity, *values)),
+                *(_encode(work).decode() if work else None for work in (plain, others, courses)),
+                *(rows[0] if rows else _NO_ROW),
+                _encode(rows[1:]).decode() if len(rows) > 1 else None,
+                *meta,
+                checksum((self.identity, *meta)),
             ),
         )
+
+    def log(self, events: Sequence[Event]) -> None:
+        """Enter events that belong to no change of a job."""
+        self.work((), (), events)
 
     def enter_keyed(
         self, entries: Sequence[Entry], once: str | None, unique: str | None
@@ -227,18 +298,42 @@ class Book:
 
     def prune(self, before: float, most: int) -> list[int]:
         """Forget a step's worth of old history; the numbers of what was forgotten."""
-        surplus = min(max(0, self._ended() - most), PRUNED_AT_ONCE)
-        pruned = self._numbers_of("ended IS NOT NULL ORDER BY ended, id LIMIT ?", surplus)
-        if surplus < PRUNED_AT_ONCE:
-            # Both are the beginning of history: one holds the other.
-            aged = self._numbers_of(
-                "ended < ? ORDER BY ended, id LIMIT ?", micros(before), PRUNED_AT_ONCE
-            )
-            pruned = max(pruned, aged, key=len)
+        surplus, aged = self.totals.ended - most, micros(before)
+        pruned = [
+            number
+            for place, (ended, number) in enumerate(history.oldest(self._execute, PRUNED_AT_ONCE))
+            if place < surplus or ended < aged
+        ]
         marks = ",".join("?" * len(pruned))
         self._execute(f"DELETE FROM jobs WHERE id IN ({marks})", pruned)
+        self.totals.ended -= len(pruned)
         self._shrink()
         return pruned
+
+    def prune_log(self, before: float, most: int) -> int:
+        """Forget a step's worth of old events; how many that were."""
+        forgotten = log.prune(self._execute, self.totals.next_event, micros(before), most)
+        if forgotten:
+            self._shrink()
+        return forgotten
+
+    def add_key(self, key: Key, events: Sequence[Event]) -> None:
+        """Enter a key, or raise Conflict."""
+        settings.add_key(self._execute, key)
+        self.log(events)
+
+    def remove_key(self, name: str, events: Sequence[Event]) -> bool:
+        """Forget a key; whether there was one of that name. If not, nothing is told."""
+        if not settings.remove_key(self._execute, name):
+            return False
+        self.scrub = True
+        self.log(events)
+        return True
+
+    def set_group(self, name: str, setting: GroupSetting, events: Sequence[Event]) -> None:
+        """Enter what is set for a group."""
+        settings.set_group(self._execute, name, setting)
+        self.log(events)
 
     # Reading
 
@@ -255,6 +350,22 @@ class Book:
             marks = ",".join("?" * len(part))
             jobs.update((job.id, job) for job in self._read(f"id IN ({marks})", part))
         return [jobs[number] for number in numbers if number in jobs]
+
+    def history(self, wanted: Wanted, limit: int) -> list[Job]:
+        """A page of those that have ended."""
+        return self.get_many(history.page(self._execute, wanted, self._numbers, limit))
+
+    def read_log(self, after: int | None, limit: int, level: Level | None) -> list[Logged]:
+        """Events in the order of their numbers."""
+        return log.read(self._execute, after, limit, level)
+
+    def keys(self) -> list[Key]:
+        """The keys, in the order of their names."""
+        return settings.keys(self._execute)
+
+    def groups(self) -> dict[str, GroupSetting]:
+        """What was set for groups."""
+        return settings.groups(self._execute)
 
     def waiting(self, after: int, limit: int) -> list[Waiting]:
         """A step of those that wait."""
@@ -275,7 +386,7 @@ class Book:
         """How many there are."""
         [total] = self._one("SELECT count(*) FROM jobs")
         [unfinished] = self._one("SELECT count(*) FROM jobs WHERE state > 0 AND ended IS NULL")
-        ended = self._ended()
+        ended = self.totals.ended
         return Counts(total - unfinished - ended, unfinished, ended, self.totals.next)
 
     def applied(self) -> tuple[str, int] | None:
@@ -287,10 +398,6 @@ class Book:
 
     def _one(self, question: str, values: Sequence[Any] = ()) -> Any:
         return self._execute(question, values).fetchone()
-
-    def _ended(self) -> int:
-        [ended] = self._one("SELECT count(*) FROM jobs WHERE ended IS NOT NULL")
-        return int(ended)
 
     def _read(self, which: str, values: Sequence[int] = ()) -> list[Job]:
         jobs = []
@@ -312,12 +419,6 @@ class Book:
             found.append(Added(number, existing=True))
         following.close()
         return found
-
-    def _numbers_of(self, which: str, *values: float) -> list[int]:
-        [text] = self._one(
-            f"SELECT json_group_array(id) FROM (SELECT id FROM jobs WHERE {which})", values
-        )
-        return msgspec.json.decode(text, type=list[int])
 
     def _shrink(self) -> None:
         """Give some of the file back to the disk, where a quarter of it is unused."""

@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import quote
 
 from aptask.errors import ConfigurationError
-from aptask.storage import mark
+from aptask.storage import log, mark, settings
 from aptask.storage.rows import COLUMNS, checksum, is_whole
 
 APPLICATION_ID = 0x61707461
@@ -202,6 +202,17 @@ def _check_rows(path: Path, connection: sqlite3.Connection) -> None:
     for number, value, sum_ in connection.execute("SELECT job, value, sum FROM secrets"):
         if checksum((number, value)) != sum_:
             raise StoreDamaged(f"{path} is damaged (what is kept for task {number} is)")
+    for row in connection.execute("SELECT id, value, sum FROM keys"):
+        if not settings.is_whole(row):
+            raise StoreDamaged(f"{path} is damaged (a key is)")
+    for row in connection.execute("SELECT name, slots, paused, sum FROM groups"):
+        if not settings.is_whole(row):
+            raise StoreDamaged(f"{path} is damaged (what is set for the group {row[0]!a} is)")
+    cursor = connection.execute(f"SELECT {log.COLUMNS} FROM log")
+    while rows := cursor.fetchmany(_ROWS_AT_ONCE):
+        for row in rows:
+            if not log.is_whole(row):
+                raise StoreDamaged(f"{path} is damaged (event {row[0]} is)")
     cursor = connection.execute(f"SELECT {COLUMNS} FROM jobs")
     while rows := cursor.fetchmany(_ROWS_AT_ONCE):
         for row in rows:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from itertools import islice
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
+from aptask.errors import Conflict
 from aptask.interfaces import IStore
+from aptask.model.event import NOBODY, Author, Event, Level, Logged
+from aptask.model.group import GroupSetting
+from aptask.model.history import Wanted
 from aptask.model.job import Added, Counts, Job, State, Waiting
-from aptask.storage import rows
+from aptask.model.key import Key
+from aptask.storage import log, rows
 
 PRUNED_AT_ONCE = 500
 """How many jobs one call of `prune` forgets at most, so that none takes long."""
@@ -23,9 +28,22 @@ _Keys = dict[_Key, list[int]]
 
 @implementer(IStore)
 class MemoryStore:
-    """Jobs by their numbers; those that have ended are kept apart, in the order of their ends."""
+    """Jobs by their numbers; those that have ended are kept apart, in the order of their ends.
 
-    def __init__(self) -> None:
+    Args:
+        clock: the time, in seconds since the epoch, as events are stamped with it; by default it
+            stands still.
+
+    Attributes:
+        logged: see `IStore`.
+    """
+
+    def __init__(self, clock: Callable[[], float] = lambda: 0.0) -> None:
+        self.logged = 0
+        self._clock = clock
+        self._events: list[Logged] = []
+        self._admitted: dict[str, Key] = {}
+        self._groups: dict[str, GroupSetting] = {}
         self._queued: dict[int, Job] = {}
         self._launched: dict[int, Job] = {}
         self._ended: dict[int, Job] = {}
@@ -44,27 +62,34 @@ class MemoryStore:
         return succeed(None)
 
     def add(
-        self, job: Job, *, once: str | None = None, unique: str | None = None
+        self, job: Job, *, once: str | None = None, unique: str | None = None, peer: str = ""
     ) -> Deferred[Added]:
         """Enter a new job; see `IStore`."""
         rows.check_fresh(job)
         if once is not None or unique is not None:
-            return succeed(self._enter([job], once, unique)[0])
-        return succeed(Added(self._enter_one(job)))
+            return succeed(self._enter([job], once, unique, peer)[0])
+        return succeed(Added(self._enter_one(job, peer)))
 
     def add_all(
-        self, jobs: Sequence[Job], *, once: str | None = None, unique: str | None = None
+        self,
+        jobs: Sequence[Job],
+        *,
+        once: str | None = None,
+        unique: str | None = None,
+        peer: str = "",
     ) -> Deferred[list[Added]]:
         """Enter several new jobs, all or none; see `IStore`."""
         for job in jobs:
             rows.check_fresh(job)
-        return succeed(self._enter(jobs, once, unique) if jobs else [])
+        return succeed(self._enter(jobs, once, unique, peer) if jobs else [])
 
     def existing(self, owner: str, once: str | None, unique: str | None) -> Deferred[list[Added]]:
         """What has one of these keys; see `IStore`."""
         return succeed([Added(number, existing=True) for number in self._same(owner, once, unique)])
 
-    def update(self, job: Job, *, applied: tuple[str, int] | None = None) -> Deferred[None]:
+    def update(
+        self, job: Job, *, applied: tuple[str, int] | None = None, by: Author = NOBODY
+    ) -> Deferred[None]:
         """Enter what has become of a job; see `IStore`."""
         if applied is not None:
             self._applied = applied
@@ -73,6 +98,9 @@ class MemoryStore:
             became = copy(job)
             became.secrets = None if job.state is State.ENDED else before.secrets
             self._book_of(job.state)[job.id] = became
+            if job.state is not before.state:
+                user, peer, message = log.change(rows.course(job, by), job.task)
+                self._tell(Event(Level.TASKING, message, Author(user, peer)))
         return succeed(None)
 
     def apply(self, instance: str, number: int) -> Deferred[None]:
@@ -124,16 +152,94 @@ class MemoryStore:
             self._forget_key(self._unique, unique, number)
         return succeed(pruned)
 
+    def history(self, wanted: Wanted, limit: int) -> Deferred[list[Job]]:
+        """A page of ended jobs; see `IStore`."""
+
+        def place(job: Job) -> tuple[int, int]:
+            return rows.micros(job.ended or 0.0), job.id
+
+        def is_wanted(job: Job) -> bool:
+            ended, _ = place(job)
+            before = wanted.before
+            return (
+                wanted.owner in (None, job.owner)
+                and wanted.task in (None, job.task)
+                and wanted.status in (None, job.status)
+                and (wanted.since is None or ended >= rows.micros(wanted.since))
+                and (wanted.until is None or ended < rows.micros(wanted.until))
+                and (before is None or place(job) < (rows.micros(before[0]), before[1]))
+            )
+
+        found = sorted(filter(is_wanted, self._ended.values()), key=place, reverse=True)
+        return succeed([copy(job) for job in found[:limit]])
+
+    def log(self, events: Sequence[Event]) -> Deferred[None]:
+        """Enter events; see `IStore`."""
+        for event in events:
+            self._tell(event)
+        return succeed(None)
+
+    def read_log(
+        self, after: int | None, limit: int, level: Level | None
+    ) -> Deferred[list[Logged]]:
+        """Events in the order of their numbers; see `IStore`."""
+        found = [one for one in self._events if level in (None, one.event.level)]
+        if after is None:
+            return succeed(found[-limit:])
+        return succeed([one for one in found if one.number > after][:limit])
+
+    def prune_log(self, before: float, most: int) -> Deferred[int]:
+        """Forget old events; see `IStore`."""
+        surplus = len(self._events) - most
+        forgotten = 0
+        for logged in self._events[: log.PRUNED_AT_ONCE]:
+            if forgotten >= surplus and logged.time >= before:
+                break
+            forgotten += 1
+        del self._events[:forgotten]
+        return succeed(forgotten)
+
+    def keys(self) -> Deferred[list[Key]]:
+        """The keys that were made; see `IStore`."""
+        return succeed([self._admitted[name] for name in sorted(self._admitted)])
+
+    def add_key(self, key: Key, events: Sequence[Event] = ()) -> Deferred[None]:
+        """Enter a key; see `IStore`."""
+        if key.name in self._admitted:
+            return fail(Conflict(f"there is a key of the name `{key.name}` already"))
+        self._admitted[key.name] = key
+        return self.log(events)
+
+    def remove_key(self, name: str, events: Sequence[Event] = ()) -> Deferred[bool]:
+        """Forget a key; see `IStore`."""
+        if self._admitted.pop(name, None) is None:
+            return succeed(False)
+        self.log(events)
+        return succeed(True)
+
+    def groups(self) -> Deferred[Mapping[str, GroupSetting]]:
+        """What was set for groups; see `IStore`."""
+        return succeed(dict(self._groups))
+
+    def set_group(
+        self, name: str, setting: GroupSetting, events: Sequence[Event] = ()
+    ) -> Deferred[None]:
+        """Enter what is set for a group; see `IStore`."""
+        self._groups[name] = setting
+        return self.log(events)
+
     def size(self) -> Deferred[int]:
         """Nothing; see `IStore`."""
         return succeed(0)
 
-    def _enter(self, jobs: Sequence[Job], once: str | None, unique: str | None) -> list[Added]:
+    def _enter(
+        self, jobs: Sequence[Job], once: str | None, unique: str | None, peer: str
+    ) -> list[Added]:
         owner = jobs[0].owner
         same = self._same(owner, once, unique)
         if same:
             return [Added(number, existing=True) for number in same]
-        numbers = [self._enter_one(job) for job in jobs]
+        numbers = [self._enter_one(job, peer) for job in jobs]
         if once is not None:
             self._once[owner, once] = numbers
         if unique is not None:
@@ -154,12 +260,18 @@ class MemoryStore:
                 return []
         return same
 
-    def _enter_one(self, job: Job) -> int:
+    def _enter_one(self, job: Job, peer: str) -> int:
         self._last += 1
         entered = copy(job)
         entered.id = self._last
         self._book_of(job.state)[self._last] = entered
+        message = log.entered(self._last, job.task, job.state)
+        self._tell(Event(Level.TASKING, message, Author(job.owner, peer)))
         return self._last
+
+    def _tell(self, event: Event) -> None:
+        self.logged += 1
+        self._events.append(Logged(self.logged, self._clock(), event))
 
     def _forget_key(self, keys: _Keys, key: _Key | None, number: int) -> None:
         if key is not None and number in (numbers := keys.get(key, [])):

@@ -21,6 +21,8 @@ from zlib import crc32
 
 import msgspec
 
+from aptask.errors import AptaskError
+from aptask.model.event import NOBODY, Author
 from aptask.model.job import Job, State, Status
 from aptask.model.progress import NOTHING, Progress
 
@@ -35,6 +37,14 @@ STATUSES = (
 )
 STATE_CODES = {state: code for code, state in enumerate(STATES)}
 STATUS_CODES = {status: code for code, status in enumerate(STATUSES)}
+ENDED_CODES = tuple(
+    code
+    for status, code in STATUS_CODES.items()
+    if status not in (Status.INITIALIZED, Status.RUNNING)
+)
+"""The statuses that a job can have ended with."""
+LARGEST = 2**63 - 1
+"""The largest number that can be stored."""
 
 REQUEST = "id, task, owner, created, rerun, once_key, unique_key, place, request_sum"
 COURSE = "state, status, attempt, started, ended, fraction, message, exit, course_sum"
@@ -54,10 +64,15 @@ _OVERFLOW = PAGE_BYTES - 4
 _pack: Callable[[Any], bytes] = msgspec.msgpack.Encoder().encode
 
 
+class Unreadable(AptaskError):
+    """Something in the book is not what was written: damaged since the store was opened."""
+
+
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """A new job, as it will be written.
 
     Attributes:
+        peer: where the request for it came from.
         values: created, rerun, once_key, unique_key, place, as they are stored.
         sum: the checksum of what is asked for, but for the number.
         course: state, status, started, as they are stored.
@@ -66,6 +81,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     task: str
     owner: str
+    peer: str
     values: tuple[Any, ...]
     arguments: str
     secrets: bytes | None
@@ -78,14 +94,33 @@ class Course(msgspec.Struct, frozen=True, gc=False):
     """What has become of a job, as it will be written.
 
     Attributes:
+        by: who brought it about.
         values: from state to exit, as in `COURSE`.
     """
 
     id: int
-    ended: bool
+    state: State
+    by: Author
     values: tuple[Any, ...]
     result: str | None
     sum: int
+
+    @property
+    def ended(self) -> bool:
+        """Whether it changes no more."""
+        return self.state is State.ENDED
+
+    @property
+    def attempt(self) -> int:
+        """The number of its attempt."""
+        attempt: int = self.values[2]
+        return attempt
+
+    @property
+    def message(self) -> str | None:
+        """The last message of its progress."""
+        message: str | None = self.values[6]
+        return message
 
 
 def checksum(values: tuple[Any, ...]) -> int:
@@ -115,10 +150,11 @@ def check_fresh(job: Job) -> None:
         raise ValueError("only a job that is queued or launched for the first time can be entered")
 
 
-def entry(job: Job, once: str | None, unique: str | None, place: int = 0) -> Entry:
+def entry(job: Job, once: str | None, unique: str | None, place: int = 0, peer: str = "") -> Entry:
     """A new job, as it will be written.
 
     Args:
+        peer: where the request for it came from.
         place: its place in its batch.
 
     Raises:
@@ -136,6 +172,7 @@ def entry(job: Job, once: str | None, unique: str | None, place: int = 0) -> Ent
     return Entry(
         task=job.task,
         owner=job.owner,
+        peer=peer,
         values=values,
         arguments=job.arguments.decode(),
         secrets=job.secrets,
@@ -145,8 +182,11 @@ def entry(job: Job, once: str | None, unique: str | None, place: int = 0) -> Ent
     )
 
 
-def course(job: Job) -> Course:
+def course(job: Job, by: Author = NOBODY) -> Course:
     """What has become of a job, as it will be written.
+
+    Args:
+        by: who brought it about.
 
     Raises:
         ValueError: a value of it cannot be stored.
@@ -171,7 +211,7 @@ def course(job: Job) -> Course:
     )
     sum_ = numbered(checksum((*values, job.result)), job.id)
     result = None if job.result is None else job.result.decode()
-    return Course(job.id, job.state is State.ENDED, values, result, sum_)
+    return Course(job.id, job.state, by, values, result, sum_)
 
 
 FRESH = (STATE_CODES[State.QUEUED], STATUS_CODES[Status.INITIALIZED], None)

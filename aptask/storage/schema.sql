@@ -11,6 +11,7 @@ CREATE TABLE meta (
     identity TEXT NOT NULL,      -- of this database, in every copy of it and in nothing else
     commits INTEGER NOT NULL,    -- how many transactions there were
     next INTEGER NOT NULL,       -- the number of the next job: never used before
+    next_event INTEGER NOT NULL, -- and that of the next event
     instance TEXT,               -- the runner whose events are being applied
     applied INTEGER NOT NULL,    -- the number of the last of them
     sum INTEGER NOT NULL
@@ -49,8 +50,11 @@ CREATE TABLE jobs (
 -- An index has the id behind its columns. Those that were launched. Those that wait have none: they
 -- are read once, when the daemon starts, and each new one would have to be entered in it.
 CREATE INDEX jobs_launched ON jobs (state) WHERE state > 0 AND ended IS NULL;
--- History, by the time of the end: what is pruned is at its beginning.
-CREATE INDEX jobs_ended ON jobs (ended) WHERE ended IS NOT NULL;
+-- History, by the time of the end, for each choice of owner and task.
+CREATE INDEX jobs_ended ON jobs (status, ended) WHERE ended IS NOT NULL;
+CREATE INDEX jobs_ended_owner ON jobs (owner, status, ended) WHERE ended IS NOT NULL;
+CREATE INDEX jobs_ended_task ON jobs (task, status, ended) WHERE ended IS NOT NULL;
+CREATE INDEX jobs_ended_both ON jobs (owner, task, status, ended) WHERE ended IS NOT NULL;
 CREATE UNIQUE INDEX jobs_once ON jobs (owner, once_key, place) WHERE once_key IS NOT NULL;
 CREATE UNIQUE INDEX jobs_unique ON jobs (owner, unique_key, place)
     WHERE unique_key IS NOT NULL AND ended IS NULL;
@@ -60,4 +64,30 @@ CREATE TABLE secrets (
     job INTEGER PRIMARY KEY,
     sum INTEGER NOT NULL,
     value BLOB NOT NULL
+);
+
+-- The event log: log.py says what is in a row.
+CREATE TABLE log (
+    first INTEGER PRIMARY KEY,   -- the number of its first event
+    count INTEGER NOT NULL,
+    time INTEGER NOT NULL,       -- of writing
+    level INTEGER NOT NULL,
+    sum INTEGER NOT NULL,
+    entries TEXT NOT NULL
+);
+CREATE INDEX log_level ON log (level);
+
+-- Each value is a key's JSON text, padded as a secret is.
+CREATE TABLE keys (
+    id INTEGER PRIMARY KEY,
+    sum INTEGER NOT NULL,
+    value BLOB NOT NULL
+);
+
+-- What was set for groups, over the configuration.
+CREATE TABLE groups (
+    name TEXT PRIMARY KEY,
+    slots INTEGER,
+    paused INTEGER NOT NULL,
+    sum INTEGER NOT NULL
 );

@@ -14,7 +14,7 @@ Rules:
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,11 @@ from zope.interface import implementer
 
 from aptask.errors import Unavailable
 from aptask.interfaces import IStore
+from aptask.model.event import NOBODY, Author, Event, Level, Logged
+from aptask.model.group import GroupSetting
+from aptask.model.history import Wanted
 from aptask.model.job import Added, Counts, Job, Waiting
+from aptask.model.key import Key
 from aptask.storage import rows
 from aptask.storage.book import Book
 from aptask.storage.database import Connect, bytes_on_disk
@@ -41,6 +45,8 @@ class SQLiteStore:
     Args:
         path: of the database; made by `open` if nothing of one is there.
         call_in_reactor: runs a function in the reactor's thread: `reactor.callFromThread`.
+        clock: the time, in seconds since the epoch, as events are stamped with it; is asked in the
+            thread of the store.
         how: `sqlite3.connect`, or what a test puts in its place.
         soon: runs a function at the end of the reactor's present turn, so that what is asked for in
             one turn is one transaction; by default there is no waiting for that.
@@ -50,13 +56,19 @@ class SQLiteStore:
         self,
         path: Path,
         call_in_reactor: Callable[..., Any],
+        clock: Callable[[], float],
         how: Connect = sqlite3.connect,
         soon: Callable[[Callable[[], object]], object] = lambda call: call(),
     ) -> None:
         self._path = path
-        self._writer = Writer(path, call_in_reactor, soon, how)
+        self._writer = Writer(path, call_in_reactor, clock, soon, how)
         self._ask = self._writer.ask
         self._open = False
+
+    @property
+    def logged(self) -> int:
+        """The number of the last event; see `IStore`."""
+        return self._writer.logged
 
     def open(self) -> Deferred[None]:
         """Check the database and open it; see `IStore`."""
@@ -75,10 +87,10 @@ class SQLiteStore:
         return closed
 
     def add(
-        self, job: Job, *, once: str | None = None, unique: str | None = None
+        self, job: Job, *, once: str | None = None, unique: str | None = None, peer: str = ""
     ) -> Deferred[Added]:
         """Enter a new job; see `IStore`."""
-        entry = rows.entry(job, once, unique)
+        entry = rows.entry(job, once, unique, 0, peer)
         if once is unique is None:
             if not self._open:
                 return _closed()
@@ -88,10 +100,15 @@ class SQLiteStore:
         return self._write(lambda book: book.enter_keyed((entry,), once, unique)[0])
 
     def add_all(
-        self, jobs: Sequence[Job], *, once: str | None = None, unique: str | None = None
+        self,
+        jobs: Sequence[Job],
+        *,
+        once: str | None = None,
+        unique: str | None = None,
+        peer: str = "",
     ) -> Deferred[list[Added]]:
         """Enter several new jobs, all or none; see `IStore`."""
-        entries = [rows.entry(job, once, unique, place) for place, job in enumerate(jobs)]
+        entries = [rows.entry(job, once, unique, place, peer) for place, job in enumerate(jobs)]
         if not entries:
             return succeed([])
         return self._write(lambda book: book.enter_keyed(entries, once, unique))
@@ -100,9 +117,11 @@ class SQLiteStore:
         """What has one of these keys; see `IStore`."""
         return self._read(lambda book: book.existing(owner, once, unique))
 
-    def update(self, job: Job, *, applied: tuple[str, int] | None = None) -> Deferred[None]:
+    def update(
+        self, job: Job, *, applied: tuple[str, int] | None = None, by: Author = NOBODY
+    ) -> Deferred[None]:
         """Enter what has become of a job; see `IStore`."""
-        return self._keep(rows.course(job), applied)
+        return self._keep(rows.course(job, by), applied)
 
     def apply(self, instance: str, number: int) -> Deferred[None]:
         """Enter which events are applied; see `IStore`."""
@@ -136,6 +155,50 @@ class SQLiteStore:
     def prune(self, before: float, most: int) -> Deferred[list[int]]:
         """Forget old jobs; see `IStore`."""
         return self._write(lambda book: book.prune(before, most))
+
+    def history(self, wanted: Wanted, limit: int) -> Deferred[list[Job]]:
+        """A page of ended jobs; see `IStore`."""
+        return self._read(lambda book: book.history(wanted, limit))
+
+    def log(self, events: Sequence[Event]) -> Deferred[None]:
+        """Enter events; see `IStore`."""
+        if not self._open:
+            return _closed()
+        deferred: Deferred[None] = Deferred()
+        self._ask(Operation(deferred, None, writes=True, events=tuple(events)))
+        return deferred
+
+    def read_log(
+        self, after: int | None, limit: int, level: Level | None
+    ) -> Deferred[list[Logged]]:
+        """Events in the order of their numbers; see `IStore`."""
+        return self._read(lambda book: book.read_log(after, limit, level))
+
+    def prune_log(self, before: float, most: int) -> Deferred[int]:
+        """Forget old events; see `IStore`."""
+        return self._write(lambda book: book.prune_log(before, most))
+
+    def keys(self) -> Deferred[list[Key]]:
+        """The keys that were made; see `IStore`."""
+        return self._read(Book.keys)
+
+    def add_key(self, key: Key, events: Sequence[Event] = ()) -> Deferred[None]:
+        """Enter a key; see `IStore`."""
+        return self._write(lambda book: book.add_key(key, tuple(events)))
+
+    def remove_key(self, name: str, events: Sequence[Event] = ()) -> Deferred[bool]:
+        """Forget a key; see `IStore`."""
+        return self._write(lambda book: book.remove_key(name, tuple(events)))
+
+    def groups(self) -> Deferred[Mapping[str, GroupSetting]]:
+        """What was set for groups; see `IStore`."""
+        return self._read(Book.groups)
+
+    def set_group(
+        self, name: str, setting: GroupSetting, events: Sequence[Event] = ()
+    ) -> Deferred[None]:
+        """Enter what is set for a group; see `IStore`."""
+        return self._write(lambda book: book.set_group(name, setting, tuple(events)))
 
     def size(self) -> Deferred[int]:
         """The bytes on disk; see `IStore`."""

@@ -16,12 +16,13 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from aptask.errors import AptaskError, ConfigurationError, Unavailable
+from aptask.model.event import Event
 from aptask.storage.book import Book
 from aptask.storage.database import Connect, checkpoint, connect, open_first
 from aptask.storage.examine import beside
@@ -40,15 +41,16 @@ class Operation:
 
     Args:
         deferred: fires with what came of it.
-        run: does it; None where it is one of the three ordinary things that follow.
+        run: does it; None where it is one of the four ordinary things that follow.
         writes: whether it needs a transaction.
         kept: whether it is tried until it is done.
         entry: a new job.
         course: what has become of one.
         applied: a runner's instance, and the number of its event that is applied.
+        events: what is told.
     """
 
-    __slots__ = ("applied", "course", "deferred", "entry", "kept", "run", "writes")
+    __slots__ = ("applied", "course", "deferred", "entry", "events", "kept", "run", "writes")
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class Operation:
         entry: Entry | None = None,
         course: Course | None = None,
         applied: tuple[str, int] | None = None,
+        events: Sequence[Event] = (),
     ) -> None:
         self.deferred = deferred
         self.run = run
@@ -68,6 +71,15 @@ class Operation:
         self.entry = entry
         self.course = course
         self.applied = applied
+        self.events = events
+
+
+class Work(NamedTuple):
+    """New jobs, what has become of others, and what is told."""
+
+    entries: list[Entry]
+    courses: list[Course]
+    events: list[Event]
 
 
 Outcome = tuple[Deferred[Any], Any]
@@ -79,6 +91,7 @@ class Transactions:
 
     Args:
         path: of the database.
+        clock: the time, in seconds since the epoch.
         how: `sqlite3.connect`, or what a test puts in its place.
 
     Raises:
@@ -87,13 +100,19 @@ class Transactions:
 
     _log = Logger()
 
-    def __init__(self, path: Path, how: Connect = sqlite3.connect) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float],
+        how: Connect = sqlite3.connect,
+    ) -> None:
         self._path = path
         self._how = how
+        self._clock = clock
         self._frames = 0
         self._connection = open_first(path, how)
         try:
-            self._book = Book(self._connection)
+            self._book = Book(self._connection, self._clock)
             identity, commits = self._book.identity, self._book.totals.commits
             self._mark = Mark(beside(path, "-mark"), identity, commits)
         except (sqlite3.Error, OSError) as error:
@@ -137,8 +156,13 @@ class Transactions:
         return f"the database {self._path} cannot be read or written: {error}"
 
     @property
+    def logged(self) -> int:
+        """The number of the last event that is on disk, between transactions."""
+        return self._book.totals.next_event - 1
+
+    @property
     def scrub(self) -> bool:
-        """Whether the -wal may still hold secrets of jobs that have ended."""
+        """Whether the -wal may still hold secrets of ended jobs, or keys that are gone."""
         return self._connection is not None and self._book.scrub
 
     def empty_wal(self, scrub: bool) -> None:
@@ -171,11 +195,11 @@ class Transactions:
         book, execute = self._book, self._connection.execute
         snapshot = book.snapshot()
         if all(operation.run is None for operation in operations):
-            entries, courses = _ordinary(operations)
-            if book.is_all(entries, courses):
+            work = _ordinary(operations)
+            if book.is_all(work.entries, work.courses):
                 try:
                     book.begin()
-                    outcomes = self._work(operations, entries, courses)
+                    outcomes = self._work(operations, work)
                 except Exception as error:
                     book.restore(snapshot)
                     if is_of_the_store(error):
@@ -212,7 +236,7 @@ class Transactions:
         for is_ordinary, group in groupby(operations, lambda one: one.run is None):
             if is_ordinary:
                 following = list(group)
-                outcomes += self._work(following, *_ordinary(following))
+                outcomes += self._work(following, _ordinary(following))
                 continue
             for operation in group:
                 if operation.writes:
@@ -222,16 +246,11 @@ class Transactions:
                     outcomes.append(self.read(operation))
         return outcomes
 
-    def _work(
-        self,
-        operations: Sequence[Operation],
-        entries: Sequence[Entry],
-        courses: Sequence[Course],
-    ) -> list[Outcome]:
+    def _work(self, operations: Sequence[Operation], work: Work) -> list[Outcome]:
         for operation in operations:
             if operation.applied is not None:
                 self._book.apply(*operation.applied)
-        added = iter(self._book.work(entries, courses))
+        added = iter(self._book.work(*work))
         return [
             (operation.deferred, None if operation.entry is None else next(added))
             for operation in operations
@@ -287,7 +306,7 @@ class Transactions:
     def _reopen(self) -> None:
         connection = connect(self._path, self._how)
         try:
-            book = Book(connection)
+            book = Book(connection, self._clock)
             before = self._book
             if (book.identity, book.totals.commits) != (before.identity, before.totals.commits):
                 raise Unavailable(f"{self._path} was replaced or is damaged: restart the daemon")
@@ -310,8 +329,10 @@ def is_full(error: Exception) -> bool:
     return getattr(error, "sqlite_errorname", "") == "SQLITE_FULL"
 
 
-def _ordinary(operations: Sequence[Operation]) -> tuple[list[Entry], list[Course]]:
-    """The new jobs and the changes of operations that are nothing else."""
-    entries = [operation.entry for operation in operations if operation.entry is not None]
-    courses = [operation.course for operation in operations if operation.course is not None]
-    return entries, courses
+def _ordinary(operations: Sequence[Operation]) -> Work:
+    """What operations that are nothing else ask for."""
+    return Work(
+        [operation.entry for operation in operations if operation.entry is not None],
+        [operation.course for operation in operations if operation.course is not None],
+        [event for operation in operations for event in operation.events],
+    )

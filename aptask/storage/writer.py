@@ -46,8 +46,13 @@ class Writer:
     Args:
         path: of the database.
         call_in_reactor: runs a function in the reactor's thread: `reactor.callFromThread`.
+        clock: the time, in seconds since the epoch.
         soon: runs a function at the end of the reactor's present turn.
         how: `sqlite3.connect`, or what a test puts in its place.
+
+    Attributes:
+        logged: the number of the last event that is on disk, as far as Deferreds have told of it;
+            for the reactor's thread.
     """
 
     _log = Logger()
@@ -56,12 +61,16 @@ class Writer:
         self,
         path: Path,
         call_in_reactor: Callable[..., Any],
+        clock: Callable[[], float],
         soon: Callable[[Callable[[], object]], object],
         how: Connect = sqlite3.connect,
     ) -> None:
+        self.logged = 0
         self._path = path
         self._call_in_reactor = call_in_reactor
         self._how = how
+        self._clock = clock
+        self._committed = 0
         self._queue: SimpleQueue[list[Operation] | None] = SimpleQueue()
         self._soon = soon
         self._asked: list[Operation] = []
@@ -97,13 +106,14 @@ class Writer:
 
     def _run(self) -> None:
         try:
-            transactions = Transactions(self._path, self._how)
+            transactions = Transactions(self._path, self._clock, self._how)
         except Exception as error:
             if not isinstance(error, AptaskError):
                 error = ConfigurationError(f"{self._path} cannot be opened: {error}")
             self._deliver([(self._opened, error)])
             self._refuse_all()
         else:
+            self._committed = transactions.logged
             self._deliver([(self._opened, None)])
             self._serve(transactions)
         self._deliver([(self._closed, None)])
@@ -158,6 +168,7 @@ class Writer:
             self._log.info("the database {path} is written to again", path=self._path)
         self._kept = []
         self._pause = None
+        self._committed = transactions.logged
         self._deliver(outcomes)
 
     def _failed(
@@ -178,12 +189,14 @@ class Writer:
 
     def _deliver(self, outcomes: list[Outcome]) -> None:
         if outcomes:
-            self._call_in_reactor(_fire, outcomes)
+            self._call_in_reactor(self._fire, outcomes, self._committed)
 
+    # In the reactor's thread
 
-def _fire(outcomes: list[Outcome]) -> None:
-    for deferred, outcome in outcomes:
-        if isinstance(outcome, Exception):
-            deferred.errback(outcome)
-        else:
-            deferred.callback(outcome)
+    def _fire(self, outcomes: list[Outcome], logged: int) -> None:
+        self.logged = logged
+        for deferred, outcome in outcomes:
+            if isinstance(outcome, Exception):
+                deferred.errback(outcome)
+            else:
+                deferred.callback(outcome)

@@ -131,7 +131,11 @@ def serve(
     folder = Path(data)
     kept = Limits(**limits or {})
     store = SQLiteStore(
-        folder / "aptask.db", call, sqlite3.connect, lambda call: reactor.callLater(0, call)
+        folder / "aptask.db",
+        call,
+        time.time,
+        sqlite3.connect,
+        lambda call: reactor.callLater(0, call),
     )
     catalog = Catalog([describe("note"), describe("hold")], lambda _: "", reactor.seconds)
     executor = NoJobs(reactor)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from aptask.storage.store import SQLiteStore
 OUTSTANDING = 20
 transactions.WAL_FRAMES = 100
 
-store = SQLiteStore(Path(sys.argv[1]), reactor.callFromThread)  # type: ignore[attr-defined]
+call_in_reactor = reactor.callFromThread  # type: ignore[attr-defined]
+store = SQLiteStore(Path(sys.argv[1]), call_in_reactor, time.time)
 
 
 def say(word: str, number: int) -> None:

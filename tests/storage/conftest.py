@@ -100,23 +100,31 @@ class Session:
 
 
 class Bench:
-    """Makes stores, and runs in the test's thread what they call into the reactor's."""
+    """Makes stores, and runs in the test's thread what they call into the reactor's.
+
+    Attributes:
+        now: the time of the stores' clock.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "aptask.db"
+        self.now = 1000.0
         self._calls: SimpleQueue[Any] = SimpleQueue()
         self._open: list[SQLiteStore] = []
 
+    def clock(self) -> float:
+        return self.now
+
     def store(self, how: Any = sqlite3.connect, path: Path | None = None) -> SQLiteStore:
         """An open store."""
-        made = SQLiteStore(path or self.path, self.call, how)
+        made = SQLiteStore(path or self.path, self.call, self.clock, how)
         self._open.append(made)
         self.result(made.open())
         return made
 
     def refused(self, path: Path | None = None) -> str:
         """What a store says that does not open."""
-        made = SQLiteStore(path or self.path, self.call)
+        made = SQLiteStore(path or self.path, self.call, self.clock)
         opened = made.open()
         try:
             with pytest.raises(Exception) as caught:
@@ -131,7 +139,7 @@ class Bench:
 
     def attempt(self) -> SQLiteStore | None:
         """An open store, or None where it is refused."""
-        made = SQLiteStore(self.path, self.call)
+        made = SQLiteStore(self.path, self.call, self.clock)
         try:
             self.result(made.open())
         except ConfigurationError:
@@ -174,7 +182,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 @pytest.fixture(params=["memory", "sqlite"])
 def store(request: pytest.FixtureRequest, bench: Bench) -> Any:
     """Each store there is, open."""
-    return MemoryStore() if request.param == "memory" else bench.store()
+    return MemoryStore(bench.clock) if request.param == "memory" else bench.store()
 
 
 @pytest.fixture
