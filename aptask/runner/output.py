@@ -244,6 +244,21 @@ class Outputs:
         finally:
             os.close(ring)
 
+    def size(self, job: int) -> int:
+        """The offset behind what a job has written so far.
+
+        Raises:
+            OSError: a file is there but cannot be looked at.
+        """
+        size = _size(head_path(self._folder, job))
+        ring = _open_if_there(ring_path(self._folder, job), os.O_RDONLY) if size else -1
+        if ring < 0:
+            return size
+        try:
+            return max(size, _numbers(ring)[1])
+        finally:
+            os.close(ring)
+
     def remove(self, job: int) -> None:
         """Remove what is kept of a job."""
         # The ring first: one without its head cannot be read.

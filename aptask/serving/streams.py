@@ -73,6 +73,7 @@ class Stream:
                 room = outlet.room()
                 if room is not None:
                     await room
-        finally:
+        except Exception:  # cancelled, as a rule: while there was no room, it stands at a `yield`
             if isinstance(self.responses, AsyncGenerator):
                 await self.responses.aclose()
+            raise

@@ -417,3 +417,14 @@ def test_where_nothing_was_written_nothing_can_be_said(
     writer.cut("full")
     writer.close()
     assert Outputs(tmp_path, 100).read(1, 0, 100) == (b"", 0)
+
+
+def test_the_size_is_the_offset_behind_what_was_written_last(tmp_path: Path) -> None:
+    outputs, writer = Outputs(tmp_path, 100), Writer(tmp_path, 1, 100)
+    assert outputs.size(1) == 0
+    written = 0
+    for piece in (b"x", b"x" * 48, b"x", b"x", b"x" * 1000, b"x" * 3):
+        writer.write(piece)
+        written += len(piece)
+        assert outputs.size(1) == written
+    writer.close()
