@@ -16,8 +16,10 @@ Id = str | int | float
 Natural = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
 Time = Annotated[datetime, Meta(tz=True)]
-OwnerName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[\w.@+-]+$")]
-GroupName = Annotated[str, Meta(min_length=1, max_length=64, pattern=r"^[\w.@+-]+$")]
+_NAME = r"^[\w.@+-]+$(?!\n)"
+"""What owners and groups may be called: `$` alone would let a newline pass at the end."""
+OwnerName = Annotated[str, Meta(min_length=1, max_length=64, pattern=_NAME)]
+GroupName = Annotated[str, Meta(min_length=1, max_length=64, pattern=_NAME)]
 TaskName = Annotated[str, Meta(min_length=1, max_length=200)]
 KeyText = Annotated[str, Meta(min_length=1, max_length=1000, pattern=r"^[^\0]*$")]
 """What a client makes up to know a task by again; the book cannot hold NUL."""
@@ -40,6 +42,13 @@ class Request(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_def
 
     key: Annotated[str, Meta(description="the credential of who asks")] = ""
     id: Annotated[Id | UnsetType, Meta(description="echoed in every response")] = UNSET
+
+    def __repr__(self) -> str:
+        """Without the key: it may get into a log."""
+        fields = msgspec.structs.asdict(self)
+        del fields["key"]
+        shown = ", ".join(f"{name}={value!r}" for name, value in fields.items())
+        return f"{type(self).__name__}({shown})"
 
 
 TaskId = Annotated[str, Meta(description="the id that `start` answered")]

@@ -240,6 +240,10 @@ class AddKeyResponse(Response, kw_only=True):
     newkey: str
 
 
+    def __repr__(self) -> str:
+        """Without the key: it may get into a log."""
+        return f"AddKeyResponse(name={self.name!r})"
+
 class RevokeResponse(Response, kw_only=True):
     """That the key is no key any more."""
 

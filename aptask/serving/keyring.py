@@ -109,6 +109,10 @@ class Keyring:
         """The key of a name."""
         return self._known.get(name)
 
+    def has(self, source: Source, name: str) -> bool:
+        """Whether a source has a key of this name, be it that another source's counts."""
+        return name in self._sources[source]
+
     def known(self) -> list[Known]:
         """All keys that count, in the order of their names."""
         return [self._known[name] for name in sorted(self._known)]

@@ -18,8 +18,8 @@ from ipaddress import IPv6Address, ip_address
 FREE = 3
 """How many bad keys of a host are answered at once."""
 
-FIRST_SECONDS, MOST_SECONDS = 0.1, 1.0
-"""The delay of the next one, which doubles with each further one; and the longest."""
+DELAYS = (0.1, 0.2, 0.4, 0.8, 1.0)
+"""Seconds for which those that follow are held back, and all others for the last."""
 
 FORGOTTEN_SECONDS = 60.0
 """How long after its last bad key a host begins anew."""
@@ -66,8 +66,7 @@ class Patience:
             del self._hosts[next(iter(self._hosts))]
         if count < FREE:
             return 0.0
-        doublings = min(count - FREE, 10)  # far more than it takes to reach the longest
-        return min(FIRST_SECONDS * 2**doublings, MOST_SECONDS)
+        return DELAYS[min(count - FREE, len(DELAYS) - 1)]
 
 
 def host_of(peer: str) -> str | int:
