@@ -6,11 +6,11 @@ requests whose responses `--json` prints. A new command is a new row.
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from aptask.cli import following, show, starting, statistics
+from aptask.cli import following, numbers, running, show, starting, statistics
 from aptask.cli.session import Session
 from aptask.errors import AptaskError
 from aptask.model import messages
@@ -136,7 +136,7 @@ def stop_options(parser: ArgumentParser) -> None:
     ids_options(parser)
     parser.add_argument(
         "--grace",
-        type=_seconds,
+        type=numbers.seconds,
         metavar="SECONDS",
         help="from being asked to stop until being killed (default: the task's own, or 10)",
     )
@@ -180,13 +180,6 @@ def _each(session: Session, do: Callable[[str], None]) -> int:
             session.screen.note(f"aptask: {failure}")
             status = following.FAILED
     return status
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < float("inf"):
-        raise ArgumentTypeError(f"not a number of seconds: {text}")
-    return seconds
 
 
 _STAYING = (messages.Start, messages.Output, messages.Wait)
@@ -260,6 +253,35 @@ COMMANDS: dict[str, Command] = {
         no_options,
         statistics.stats,
         (messages.Stats,),
+    ),
+    "limits": Command(
+        "how many tasks run at once, for admins",
+        "aptask limits --slots 8\n    runs eight at once, from now on and after a restart\n"
+        "  aptask limits --pause\n    starts no more; `--resume` does again",
+        running.limits_options,
+        running.limits,
+        (messages.Limits,),
+    ),
+    "reload": Command(
+        "read the configuration and the tasks again, for admins",
+        "aptask reload\n    what is different now; or what is wrong, and then nothing is",
+        no_options,
+        running.reload,
+        (messages.Reload,),
+    ),
+    "drain": Command(
+        "take no new tasks, and run what is queued, for admins",
+        "aptask drain\n    what is queued is run, and `start` is refused",
+        running.drain_options,
+        running.drain,
+        (messages.Drain,),
+    ),
+    "shutdown": Command(
+        "stop the daemon, for admins",
+        "aptask shutdown --grace 60\n    running tasks have a minute to stop by themselves",
+        running.shutdown_options,
+        running.shutdown,
+        (messages.Shutdown,),
     ),
 }
 """The commands, by their names."""

@@ -156,7 +156,8 @@ def _epilog() -> str:
 
 
 def _complain(text: str) -> None:
-    print(f"aptask: {harmless.line(text)}", file=sys.stderr)
+    for line in text.split("\n"):
+        print(f"aptask: {harmless.line(line)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

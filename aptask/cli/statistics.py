@@ -10,6 +10,7 @@ import msgspec
 from aptask.cli import show
 from aptask.cli.session import Session
 from aptask.model.messages import StatsResponse
+from aptask.model.statistics import Group
 
 GROUP_TITLES = ("GROUP", "SLOTS", "RUNNING", "QUEUED", "PAUSED")
 EXECUTOR_TITLES = ("EXECUTOR", "STATE", "JOBS")
@@ -49,6 +50,7 @@ def summary(answer: StatsResponse) -> list[tuple[str, str]]:
     return [
         ("version", answer.version),
         ("uptime", span(answer.uptime)),
+        *([("draining", "no new tasks are taken")] if answer.draining else ()),
         ("running", f"{answer.running:,} of {answer.slots:,}"),
         ("queued", f"{answer.queued:,}"),
         ("ended", f"{answer.ended:,}"),
@@ -62,7 +64,7 @@ def summary(answer: StatsResponse) -> list[tuple[str, str]]:
 def tables(answer: StatsResponse) -> list[tuple[tuple[str, ...], list[list[str]]]]:
     """The titles and the rows of what there are several of, as people read them."""
     groups = [
-        [name, *(f"{count:,}" for count in (one.slots, one.running, one.queued)), _yes(one.paused)]
+        [name, _slots(one), f"{one.running:,}", f"{one.queued:,}", _yes(one.paused)]
         for name, one in answer.groups.items()
     ]
     executors = [[name, one.state, f"{one.jobs:,}"] for name, one in answer.executors.items()]
@@ -106,6 +108,13 @@ def _flat(name: str, value: object) -> Iterator[tuple[str, str]]:
             yield name, ": ".join(map(str, one.values()))
     else:
         yield name, value if isinstance(value, str) else show.json(value)
+
+
+def _slots(group: Group) -> str:
+    """How many there are, and what the configuration says where that does not count."""
+    if isinstance(group.configured, int):
+        return f"{group.slots:,} (configured: {group.configured:,})"
+    return f"{group.slots:,}"
 
 
 def _yes(value: bool) -> str:

@@ -18,8 +18,8 @@ Rules:
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from types import TracebackType
 from typing import Any, Self
 
@@ -31,10 +31,18 @@ from aptask.client.answers import Answer, decode, is_error
 from aptask.client.connection import Connection, ConnectionFailed
 from aptask.errors import AptaskError
 from aptask.model import messages
-from aptask.model.messages import OutputResponse, PingResponse, Request, StatsResponse, Task
+from aptask.model.messages import (
+    GroupLimits,
+    OutputResponse,
+    PingResponse,
+    ReloadResponse,
+    Request,
+    StatsResponse,
+    Task,
+)
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
-"""Seconds between two looks for further output: at first, and where nothing comes."""
+ONCE_ONLY = (messages.Start, messages.AddKey, messages.Shutdown)
+"""Requests that are not made again where the daemon may have received them."""
 
 OUTPUT_SO_FAR = 16 << 20
 """Bytes of a running task's output that are read without following it: what a daemon keeps."""
@@ -54,7 +62,7 @@ class Client:
         key: the key; by default that of `key_file`, else `$APTASK_KEY`, else, over that socket
             alone, the data folder's `local.key`.
         timeout: seconds that connecting may take, and that the daemon may stay silent while it
-            answers; `wait` is not subject to it.
+            answers; `wait` and `reload` are not subject to it.
         key_file: the path of a file that holds the key.
 
     Raises:
@@ -239,6 +247,56 @@ class Client:
         """
         return self.ask(messages.Stats(), StatsResponse)
 
+    def limits(
+        self, group: str = "default", *, slots: int | None = None, paused: bool | None = None
+    ) -> dict[str, GroupLimits]:
+        """Set how many tasks of a group run at once, for admins; or read that of all groups.
+
+        Args:
+            group: which is set; one that is named for the first time is made.
+            slots: how many run at once, from now on and over restarts; None: as it is.
+            paused: whether none of those that wait is started; None: as it is.
+
+        Returns:
+            The groups as they are now, by their names.
+
+        Raises:
+            InvalidArguments: there is no such group, and nothing to be set.
+        """
+        request = messages.Limits(group=group, slots=slots, paused=paused)
+        return self.ask(request, messages.LimitsResponse).limits
+
+    def reload(self) -> ReloadResponse:
+        """Have the daemon read its configuration again, and look for tasks anew, for admins.
+
+        Returns:
+            The names of tasks that were `added`, `removed` and `changed`, what `failed`, and which
+            settings take a `restart`.
+
+        Raises:
+            InvalidArguments: the configuration is wrong, and nothing has changed: a mistake a line.
+        """
+        return self.ask(messages.Reload(), ReloadResponse)
+
+    def drain(self, on: bool = True) -> bool:
+        """Have the daemon take no new tasks, and run what is queued, for admins.
+
+        Args:
+            on: False: take new tasks again.
+
+        Returns:
+            Whether it takes none now.
+        """
+        return self.ask(messages.Drain(on=on), messages.DrainResponse).on
+
+    def shutdown(self, grace: float | None = None) -> None:
+        """Stop the daemon, for admins. The answer comes before it does.
+
+        Args:
+            grace: seconds that running tasks have to stop; None: by the daemon's `stop_deadline`.
+        """
+        self.ask(messages.Shutdown(grace=grace), messages.ShutdownResponse)
+
     # What is made of them
 
     def read_output(self, taskid: str, offset: int = 0) -> Iterator[str]:
@@ -261,31 +319,25 @@ class Client:
                 return
 
     def follow_output(self, taskid: str, offset: int = 0) -> Iterator[str]:
-        """What a task wrote and is still writing, piece by piece until its end.
-
-        The daemon is asked again and again, at most 20 times a second and, where nothing comes,
-        twice a second.
+        """What a task wrote and is still writing, as it comes, piece by piece until its end.
 
         Args:
             taskid: which.
             offset: bytes to pass over.
+
+        Raises:
+            UnknownTaskid: there is none of that id.
+            Unavailable: the daemon is being shut down.
+            ConnectionFailed: the connection broke; the task goes on.
         """
-        pause = FIRST_PAUSE
-        while True:
-            piece = self.output(taskid, offset, OUTPUT_PIECE)
-            offset = piece.offset
-            if piece.text:
-                yield piece.text
-            if piece.end:
-                return
-            if piece.text:
-                pause = FIRST_PAUSE
-                continue
-            ended = self.wait(taskid, pause).state == "ended"
-            if ended and pause > FIRST_PAUSE:
-                # `wait` no longer takes time, and the last of the output is not there yet.
-                time.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE)
+        request = messages.Output(taskid=taskid, offset=offset, limit=OUTPUT_PIECE, follow=True)
+        with closing(self.stream(request)) as lines:
+            for line in lines:
+                piece = self._decode(line, OutputResponse)
+                if piece.text:
+                    yield piece.text
+                if piece.end:
+                    return
 
     def ask(self, request: Request, answer: type[Answer]) -> Answer:
         """Make any request, and have its response as a struct.
@@ -298,7 +350,9 @@ class Client:
             AptaskError: the daemon said no.
             ConnectionFailed: it said nothing, or nothing that can be understood.
         """
-        line = self.exchange(request)
+        return self._decode(self.exchange(request), answer)
+
+    def _decode(self, line: bytes, answer: type[Answer]) -> Answer:
         try:
             return decode(line, answer)
         except msgspec.DecodeError as wrong:
@@ -314,28 +368,51 @@ class Client:
         Raises:
             ConnectionFailed: none came.
         """
+        connection, line = self._exchange(request)
+        if self._closed or is_error(line):
+            # An error may be the last that the daemon says on a connection.
+            connection.close()
+        else:
+            self._idle.append(connection)
+        return line
+
+    def stream(self, request: Request) -> Generator[bytes]:
+        """Make a request that has many responses, and have each as the line that came.
+
+        An error is the last of them; whether another one is, depends on the request. The connection
+        is this request's alone, and is closed with the generator.
+
+        Raises:
+            ConnectionFailed: the connection broke, or there was none.
+        """
+        connection, line = self._exchange(request)
+        try:
+            yield line
+            while not is_error(line):
+                line = connection.read(None)
+                yield line
+        finally:
+            connection.close()
+
+    def _exchange(self, request: Request) -> tuple[Connection, bytes]:
+        """Have the first response to a request, and the connection that it came over."""
         while True:
             connection = self._reuse()
             reused = connection is not None
             if connection is None:
                 connection = Connection(self.address, self._timeout)
             try:
-                line = connection.exchange(self._encode(request), self._silence(request))
+                silence = self._silence(request)
+                return connection, connection.exchange(self._encode(request), silence)
             except ConnectionFailed as failed:
                 connection.close()
-                harmless = not (failed.received and isinstance(request, messages.Start))
+                harmless = not (failed.received and isinstance(request, ONCE_ONLY))
                 if reused and harmless and not failed.timed_out:
                     continue
                 raise
             except BaseException:
                 connection.close()
                 raise
-            if self._closed or is_error(line):
-                # An error may be the last that the daemon says on a connection.
-                connection.close()
-            else:
-                self._idle.append(connection)
-            return line
 
     def close(self) -> None:
         """Close the connections. Requests under way in other threads get their answers."""
@@ -382,4 +459,6 @@ class Client:
         """Seconds that the daemon may take before it answers."""
         if isinstance(request, messages.Wait):
             return None if request.timeout is None else request.timeout + self._timeout
+        if isinstance(request, messages.Reload):
+            return None  # authors' modules are imported, and may take their time
         return self._timeout

@@ -202,6 +202,7 @@ class StatsResponse(Response, kw_only=True):
     connections: int
     watchers: int
     requests: dict[str, int]
+    draining: bool = False
 
 
 class LimitsResponse(Response, kw_only=True):
@@ -239,10 +240,10 @@ class AddKeyResponse(Response, kw_only=True):
     name: str
     newkey: str
 
-
     def __repr__(self) -> str:
         """Without the key: it may get into a log."""
         return f"AddKeyResponse(name={self.name!r})"
+
 
 class RevokeResponse(Response, kw_only=True):
     """That the key is no key any more."""

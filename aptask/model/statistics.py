@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 DEFAULT_GROUP = "default"
 """The group of every job."""
@@ -16,12 +17,14 @@ class Group(msgspec.Struct, frozen=True):
         running: how many do.
         queued: how many wait.
         paused: whether none of those that wait is started.
+        configured: the slots that the configuration says, where `limits` has set others.
     """
 
     slots: int
     running: int
     queued: int
     paused: bool = False
+    configured: int | UnsetType = UNSET
 
 
 class Executor(msgspec.Struct, frozen=True):
@@ -46,6 +49,7 @@ class Totals(msgspec.Struct, frozen=True):
         ended: how many are in the history.
         groups: the groups, by name.
         executors: the executors, by name.
+        draining: whether new jobs are refused until what is queued has run.
     """
 
     slots: int
@@ -54,6 +58,7 @@ class Totals(msgspec.Struct, frozen=True):
     ended: int
     groups: dict[str, Group]
     executors: dict[str, Executor]
+    draining: bool = False
 
 
 class FailedPlugin(msgspec.Struct, frozen=True):

@@ -37,6 +37,7 @@ def test_stats_in_a_pipe_is_a_name_and_a_value_a_line(fake: FakeDaemon, capsys: 
         "requests.ping\t0",
         "requests.start\t1300",
         "requests.stats\t1",
+        "draining\tfalse",
     ]
     assert fake.requests == [{"request": "stats"}]
 
