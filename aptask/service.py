@@ -251,8 +251,8 @@ class AptaskService(Service):
         )
         self._factory = RequestFactory(Dispatcher(self._context), settings.limits, self._reactor)
         for endpoint in settings.listen:
-            self._ports.append(self._listen(endpoint))
-        restored = opened.addCallback(lambda _: self._scheduler.restore())
+            self._ports.append(listen(self._reactor, endpoint, self._factory, settings))
+        restored = opened.addCallback(lambda _: Deferred.fromCoroutine(self._restore()))
         calls.wait_for(restored, OPEN_SECONDS)
         calls.go_on(self._reactor)
         failed = restored.result if restored.called else None
@@ -267,8 +267,13 @@ class AptaskService(Service):
         signal.signal(signal.SIGHUP, self._hung_up)
 
     def _hung_up(self, *_: object) -> None:
-        """SIGHUP: a terminal was closed, or somebody expects what is not built yet."""
-        self._log.warn("SIGHUP is passed over: to read the configuration again, restart")
+        """SIGHUP: a reload."""
+        self._reactor.callFromThread(self._reload_by_signal)
+
+    async def _restore(self) -> tuple[str, int] | None:
+        """Have what is in the book: who may ask, and the queue."""
+        self._context.keyring.replace(Source.DATABASE, await self._store.keys())
+        return await self._scheduler.restore()
 
     def _go_on(self, restored: Deferred[tuple[str, int] | None]) -> None:
         restored.addCallback(self._ready).addErrback(self._failed)
