@@ -10,7 +10,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from aptask.cli import following, numbers, running, show, starting, statistics
+from aptask.cli import following, keys, numbers, running, show, starting, statistics
 from aptask.cli.session import Session
 from aptask.errors import AptaskError
 from aptask.model import messages
@@ -275,6 +275,15 @@ COMMANDS: dict[str, Command] = {
         running.drain_options,
         running.drain,
         (messages.Drain,),
+    ),
+    "keys": Command(
+        "who may ask; make a key, or take one back, for admins",
+        "(umask 077; aptask keys add bob --tasks copy,primes > bob.key)\n"
+        "    makes a key, which is shown this once, for one who may start two tasks\n"
+        "  aptask keys revoke bob\n    takes it back: it is good for nothing from now on",
+        keys.keys_options,
+        keys.keys,
+        (messages.Keys, messages.AddKey, messages.Revoke),
     ),
     "shutdown": Command(
         "stop the daemon, for admins",

@@ -21,7 +21,7 @@ import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import msgspec
 from msgspec import UnsetType
@@ -33,6 +33,7 @@ from aptask.errors import AptaskError
 from aptask.model import messages
 from aptask.model.messages import (
     GroupLimits,
+    KeyInfo,
     OutputResponse,
     PingResponse,
     ReloadResponse,
@@ -41,7 +42,7 @@ from aptask.model.messages import (
     Task,
 )
 
-ONCE_ONLY = (messages.Start, messages.AddKey, messages.Shutdown)
+ONCE_ONLY = (messages.Start, messages.AddKey, messages.Revoke, messages.Shutdown)
 """Requests that are not made again where the daemon may have received them."""
 
 OUTPUT_SO_FAR = 16 << 20
@@ -296,6 +297,47 @@ class Client:
             grace: seconds that running tasks have to stop; None: by the daemon's `stop_deadline`.
         """
         self.ask(messages.Shutdown(grace=grace), messages.ShutdownResponse)
+
+    def keys(self) -> list[KeyInfo]:
+        """Who has a key, and what it allows, for admins: by the names of the owners."""
+        return self.ask(messages.Keys(), messages.KeysResponse).keys
+
+    def add_key(
+        self,
+        name: str,
+        role: Literal["user", "admin"] = "user",
+        tasks: Sequence[str] | None = None,
+    ) -> str:
+        """Make a key, for admins.
+
+        Args:
+            name: its owner's.
+            role: what the owner may do.
+            tasks: the names of those that a user may start; None: all but privileged ones.
+
+        Returns:
+            The key: it is never shown again.
+
+        Raises:
+            Conflict: there is a key of that name.
+            InvalidArguments: a task is not there, or `tasks` are given for an admin.
+            ConnectionFailed: with `received` true it may have been made, and nobody knows it.
+        """
+        names = None if tasks is None else list(tasks)
+        request = messages.AddKey(name=name, role=role, tasks=names)
+        return self.ask(request, messages.AddKeyResponse).newkey
+
+    def revoke(self, name: str) -> None:
+        """Take a key back that `add_key` made, for admins. Its owner's tasks go on.
+
+        Args:
+            name: of its owner.
+
+        Raises:
+            Conflict: it is the configuration's, or the daemon's own.
+            InvalidArguments: there is none of that name.
+        """
+        self.ask(messages.Revoke(name=name), messages.RevokeResponse)
 
     # What is made of them
 
