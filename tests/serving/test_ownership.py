@@ -6,8 +6,12 @@ import copy
 from typing import Any
 
 import pytest
+from twisted.internet.defer import succeed
 
+from aptask.model.key import Key
 from aptask.model.messages import REQUESTS
+from aptask.model.reloaded import Reloaded
+from aptask.serving.keyring import Source, digest
 from tests.serving.fakes import KEYS, Front
 
 FIELDS: dict[str, dict[str, Any]] = {
@@ -20,7 +24,17 @@ FIELDS: dict[str, dict[str, Any]] = {
     "show": {"taskid": "1"},
     "wait": {"taskid": "1", "timeout": 0},
     "output": {"taskid": "1"},
+    "history": {},
+    "tasks": {},
+    "log": {},
     "stats": {},
+    "limits": {"slots": 2},
+    "reload": {},
+    "keys": {},
+    "addkey": {"name": "erin"},
+    "revoke": {"name": "dave"},
+    "drain": {},
+    "shutdown": {},
 }
 """Each request, on alice's task where it names one."""
 
@@ -33,7 +47,9 @@ CALLERS = {
     "an admin": "ops-key",
 }
 
-FOR_ADMINS = dict.fromkeys(("stats",), "unauthorized")
+FOR_ADMINS = dict.fromkeys(
+    (name for name, request in REQUESTS.items() if request.for_admins), "unauthorized"
+)
 """What the requests of admins are answered for a user's key."""
 
 ALLOWED: dict[str, dict[str, str]] = {
@@ -49,26 +65,44 @@ ALLOWED: dict[str, dict[str, str]] = {
     | {"start": "unknown-task"},
     "an admin": dict.fromkeys(FIELDS, "ok"),
 }
+ADMINISTRATION = (
+    *("tasks", "log", "stats", "limits", "reload"),
+    *("keys", "addkey", "revoke", "drain", "shutdown"),
+)
+DAVE = Key("dave", "user", digest("dave-key"))
 CASES = [(request, caller) for request in REQUESTS for caller in CALLERS]
+
+
+def make_front(authentication: bool = True) -> Front:
+    """One with a task of alice's, and with a key of dave's that can be revoked."""
+    front = Front(authentication)
+    front.start("alice-key")
+    front.outputs.written[1] = b"hers"
+    front.store.add_key(DAVE)
+    front.keyring.add(Source.DATABASE, DAVE)
+    front.life.reload = lambda: succeed(Reloaded([], [], [], [], []))  # type: ignore[method-assign]
+    return front
 
 
 def test_the_table_has_every_request_and_role() -> None:
     assert set(FIELDS) == set(REQUESTS)
+    assert set(FOR_ADMINS) == set(ADMINISTRATION)
     assert {KEYS[key].role for key in CALLERS.values() if key in KEYS} == {"user", "admin"}
 
 
 @pytest.mark.parametrize(("request_", "caller"), CASES)
 def test_every_request_by_everyone(request_: str, caller: str) -> None:
-    front = Front()
-    front.start("alice-key")
-    front.outputs.written[1] = b"hers"
+    front = make_front()
     before = copy.deepcopy(front.scheduler.jobs)
+    keys = front.keyring.known()
     answer = front.ask(request_, CALLERS[caller], **FIELDS[request_])
     expected = ALLOWED[caller][request_]
     assert answer.get("code", answer["status"]) == expected
     if expected != "ok":
         assert front.scheduler.jobs == before
         assert not front.scheduler.stopped
+        assert front.keyring.known() == keys
+        assert not front.life.ends
     if caller in ("another user", "a user of other tasks"):
         assert front.scheduler.jobs[1] == before[1]
         assert "hers" not in str(answer)
@@ -77,7 +111,7 @@ def test_every_request_by_everyone(request_: str, caller: str) -> None:
 
 def test_help_says_which_requests_are_for_admins() -> None:
     described = Front().ask("help")["requests"]
-    assert {name for name, request in described.items() if request["admin"]} == set(FOR_ADMINS)
+    assert {name for name, request in described.items() if request["admin"]} == set(ADMINISTRATION)
 
 
 @pytest.mark.parametrize("request_", FOR_ADMINS)
@@ -90,7 +124,7 @@ def test_a_user_is_told_that_a_request_is_for_admins_once_it_is_well_formed(requ
 
 @pytest.mark.parametrize("request_", FOR_ADMINS)
 def test_without_authentication_everyone_is_an_admin(request_: str) -> None:
-    assert Front(authentication=False).ask(request_, **FIELDS[request_])["status"] == "ok"
+    assert make_front(authentication=False).ask(request_, **FIELDS[request_])["status"] == "ok"
 
 
 @pytest.mark.parametrize("request_", ["stop", "show", "wait", "output"])
