@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+PAGE = Path(__file__).parents[2] / "docs" / "running.md"
 
 CONFIG = """
 slots = 1
@@ -170,3 +175,30 @@ def test_a_daemon_that_is_stopped_gives_what_it_held_back(
         os.kill(daemon.process.pid, signal.SIGTERM)
         assert line(held)["code"] == "unauthorized"
     daemon.stop()
+
+
+def test_what_the_page_says_about_keys_works_as_it_stands_there(
+    daemon: Any, tmp_path: Path
+) -> None:
+    chapter = PAGE.read_text().partition("\n## Keys\n")[2].partition("\n## ")[0]
+    add, show, revoke = re.findall(r"^    (.+)$", chapter, re.M)
+    [key_and_digest] = re.findall(r"^```sh\n(.+?)```", chapter, re.M | re.S)
+
+    def type_(script: str) -> str:
+        environment = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "APTASK_DATA": str(daemon.data),
+        }
+        typed = ["bash", "-euc", script]
+        return subprocess.run(
+            typed, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert type_(add.replace("bob", "erin")) == ""
+    made = tmp_path / "erin.key"
+    assert made.stat().st_mode & 0o777 == 0o600
+    assert daemon.ask("ping", made.read_text().strip())["user"] == "erin"
+    assert "erin\tuser\tdatabase\tcopy,primes\n" in type_(show)
+    type_(revoke.replace("bob", "erin"))
+    assert "user" not in daemon.ask("ping", made.read_text().strip())
+    assert re.fullmatch(r"[0-9a-f]{64} +-\n", type_(key_and_digest))
