@@ -32,7 +32,10 @@ def requests() -> str:
                 for bound, word in (("minimum", "from"), ("maximum", "to"))
                 if bound in described
             ]
-            words = ", ".join([described["type"], *bounds])
+            kind = described["type"]
+            if "choices" in described:
+                kind = " or ".join(f"`{choice}`" for choice in described["choices"])
+            words = ", ".join([kind, *bounds])
             rows.append(f"| | `{field}` | {words} | {default} | {described['help']} |")
     return "\n".join(rows)
 

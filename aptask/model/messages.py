@@ -107,7 +107,7 @@ def fields(request: type[Request]) -> dict[str, dict[str, Any]]:
 
     Returns:
         For each field its `type` as JSON Schema words it, whether it is `required`, its `default`,
-        bounds, and `help`.
+        bounds, `choices`, and `help`.
     """
     schema = msgspec.json.schema(request)
     described = schema["$defs"][request.__name__]
@@ -115,17 +115,17 @@ def fields(request: type[Request]) -> dict[str, dict[str, Any]]:
     for name, field in described["properties"].items():
         if name in ("request", "key", "id"):
             continue
-        types = [option.get("type", "any") for option in field.get("anyOf", [field])]
+        options: list[dict[str, Any]] = field.get("anyOf", [field])
+        types = ["string" if "enum" in one else one.get("type", "any") for one in options]
         entry: dict[str, Any] = {"type": " or ".join(t for t in types if t != "null")}
         if name in described["required"]:
             entry["required"] = True
         else:
             entry["default"] = field.get("default")
-        bounded: list[dict[str, Any]] = field.get("anyOf", [field])
-        for option in bounded:
-            for bound in ("minimum", "maximum"):
-                if bound in option:
-                    entry[bound] = option[bound]
+        for option in options:
+            for said, word in (("minimum", "minimum"), ("maximum", "maximum"), ("enum", "choices")):
+                if said in option:
+                    entry[word] = option[said]
         entry["help"] = field.get("description", "")
         shown[name] = entry
     return shown

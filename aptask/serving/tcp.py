@@ -114,7 +114,7 @@ class RequestFactory(Factory):
         if not done.called:
             late = self.clock.callLater(SHUTDOWN_SECONDS, self._abort_all)
             done.addBoth(_cancel, late)
-        return done
+        return done.addCallback(lambda _: self.dispatcher.close())
 
     def _abort_all(self) -> None:
         for connection in [*self._connections, *self._refused]:

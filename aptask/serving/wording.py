@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import ValidationError
 
-from aptask.model.messages import REQUESTS, Request
+from aptask.model.messages import REQUESTS, Request, fields
 
 NAME_LENGTH = 100
 """How many characters of a name that a client made up are repeated to it."""
@@ -24,12 +24,21 @@ _WORDS = {
     "array": "an array",
     "object": "an object",
     "null": "null",
+    "datetime": "a time",
 }
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _MISSING = re.compile(r"Object missing required field `(.*)`")
-_WRONG_TYPE = re.compile(r"Expected `([^`]+)`, got `([^`]+)` - at `\$\.(\w+)(?:\[\.\.\.\])?`")
-_WRONG_LENGTH = re.compile(r"Expected `(\w+)` of length (>=|<=) (\d+) - at `\$\.(\w+)`")
-_WRONG_TEXT = re.compile(r"Expected `str` matching regex .* - at `\$\.(\w+)`")
+_WRONG_TYPE = re.compile(
+    r"Expected `([^`]+)`, got `([^`]+)` - at `\$\.(\w+(?:\[\d+\])?)(?:\[\.\.\.\])?`"
+)
+_WRONG_LENGTH = re.compile(r"Expected `(\w+)` of length (>=|<=) (\d+) - at `\$\.(\w+(?:\[\d+\])?)`")
+_WRONG_TEXT = re.compile(r"Expected `str` matching regex .*\\\\0.* - at `\$\.(\w+)`")
+_WRONG_NAME = re.compile(r"Expected `str` matching regex .* - at `\$\.(\w+)`")
+_WRONG_CHOICE = re.compile(r"Invalid enum value .* - at `\$\.(\w+)`", re.DOTALL)
+_WRONG_TIME = re.compile(
+    r"(?:Invalid RFC3339 encoded datetime|Expected `datetime` with a timezone component)"
+    r" - at `\$\.(\w+)`"
+)
 _OUT_OF_BOUNDS = re.compile(r"Expected `\w+` (>=|<=|>|<) ([^ ]+) - at `\$\.(\w+)`")
 _BOUNDS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
 
@@ -54,6 +63,13 @@ def explain(request: type[Request], error: ValidationError) -> str:
         return f"field `{match[4]}` must have {_BOUNDS[match[2]]} {match[3]} {parts}"
     if match := _WRONG_TEXT.fullmatch(text):
         return f"field `{match[1]}` must not hold the character NUL"
+    if match := _WRONG_NAME.fullmatch(text):
+        return f"field `{match[1]}` may hold letters, digits and characters of `._@+-` only"
+    if match := _WRONG_CHOICE.fullmatch(text):
+        choices = ", ".join(f"`{choice}`" for choice in fields(request)[match[1]]["choices"])
+        return f"field `{match[1]}` must be one of {choices}"
+    if match := _WRONG_TIME.fullmatch(text):
+        return f"field `{match[1]}` must be a time with its zone, as 2026-11-24T03:46:00Z"
     if text.startswith(("Expected", "Object")):
         return f"the request is not of its shape: {text}"
     return text  # of the request's own check

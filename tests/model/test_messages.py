@@ -68,7 +68,10 @@ def test_every_request_has_a_response_of_its_name() -> None:
 
 def test_what_is_for_admins_needs_a_key() -> None:
     for_admins = {name for name, request_type in REQUESTS.items() if request_type.for_admins}
-    assert for_admins == {"stats"}
+    assert for_admins == {
+        *("tasks", "log", "stats", "limits", "reload"),
+        *("keys", "addkey", "revoke", "drain", "shutdown"),
+    }
     assert all(REQUESTS[name].needs_key for name in for_admins)
 
 
