@@ -257,6 +257,9 @@ class IExecutor(Interface):
                 has; None where there has been no runner.
         """
 
+    def make_room(jobs: int) -> None:
+        """Be ready for so many jobs at once; may be called before `start`, and again."""
+
     def order(order: Start | Stop) -> None:
         """Pass on an order. One that cannot be carried out ends as an event."""
 

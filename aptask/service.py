@@ -6,7 +6,7 @@ a running daemon) stops the start. Either way it is one clear sentence, and exit
 """
 
 # mypy: disallow-untyped-calls=False
-# (Service's and Options' methods have no types.)
+# (Service's methods have no types.)
 
 from __future__ import annotations
 
@@ -16,26 +16,30 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, Logger, jsonFileLogObserver
-from twisted.python import usage
 from twisted.python.failure import Failure
 
-from aptask.config import LOCAL_OWNER, Settings, load
-from aptask.endpoints import Endpoint, check_address
-from aptask.errors import AptaskError, ConfigurationError, Unavailable
+from aptask.config import LOCAL_OWNER, Settings
+from aptask.errors import AptaskError, Unavailable
 from aptask.execution import processes
 from aptask.execution.local import LocalExecutor
+from aptask.listening import listen
+from aptask.model.event import Event, Level, visible
 from aptask.model.key import Key
 from aptask.model.progress import clean
+from aptask.model.reloaded import Reloaded
+from aptask.options import Options, pin
+from aptask.plan import Plan, describe, make_plan, read_settings, summarise, take_over
+from aptask.reloading import Reloader
 from aptask.runner import spool
 from aptask.runner.output import Outputs
 from aptask.scheduling.scheduler import Scheduler
@@ -45,20 +49,18 @@ from aptask.serving.folder import MeasuredFolder
 from aptask.serving.keyring import Keyring, Source, digest
 from aptask.serving.tcp import RequestFactory
 from aptask.storage.examine import look
-from aptask.storage.folder import local_key, lock, make_folder, private_files
+from aptask.storage.folder import check_folder, local_key, lock, make_folder
 from aptask.storage.store import DATABASE, SQLiteStore
 from aptask.system import (
     Calls,
     calm_collector,
+    in_thread,
     notify_systemd,
     raise_descriptors,
-    remove_dead_socket,
     share_processor,
     steady_clock,
 )
 from aptask.tasks.catalog import Catalog
-from aptask.tasks.configured import Configuration, read_tasks
-from aptask.tasks.discover import discover
 from aptask.version import __version__
 
 LATE_SECONDS = 5.0
@@ -76,43 +78,7 @@ PRUNE_AGAIN_SECONDS = 0.1
 END_SECONDS = 3.0
 """What is left of `stop_deadline` when the last job has been killed, for everything else."""
 SPARE_DESCRIPTORS = 200
-"""Descriptors beyond those of clients and jobs."""
-DESCRIPTORS_A_JOB = 8
-"""Descriptors that the runner needs for each job, at most."""
-
-
-class Options(usage.Options):
-    """What `twistd aptask` takes."""
-
-    longdesc = "Asynchronous parallel task scheduling, execution and monitoring."
-    optParameters = [
-        ["config", "c", None, "the configuration file (TOML); everything in it is optional"],
-        ["web", None, None, "`off`: there is no page yet"],
-        ["data", "d", None, "the data folder [default: $APTASK_DATA, or ~/.local/state/aptask]"],
-        ["slots", "s", None, "how many tasks run at once [default: one a processor]"],
-    ]
-    compData = usage.Completions(
-        optActions={"config": usage.CompleteFiles("*.toml"), "data": usage.CompleteDirs()}
-    )
-
-    def __init__(self) -> None:
-        super().__init__()
-        self["listen"] = []
-        self["tasks"] = []
-
-    def opt_listen(self, endpoint: str) -> None:
-        """where to listen, as a Twisted endpoint string; may be given several times
-        [default: tcp:2142:interface=127.0.0.1, and aptask.sock in the data folder]"""
-        self["listen"].append(endpoint)
-
-    def opt_tasks(self, folder: str) -> None:
-        """a folder of private task files; may be given several times"""
-        self["tasks"].append(folder)
-
-    def opt_version(self) -> None:
-        """show the version of aptask"""
-        print(f"aptask {__version__}")
-        sys.exit(0)
+"""Descriptors beyond those of clients."""
 
 
 def makeService(options: Options) -> IService:
@@ -122,20 +88,26 @@ def makeService(options: Options) -> IService:
         options: from the command line.
 
     Raises:
-        SystemExit: with the sentences that say what is wrong.
+        SystemExit: with the sentences that say what is wrong; or with what a start would do, where
+            that was asked.
     """
     from twisted.internet import reactor
 
     parent: dict[str, Any] = options.parent or {}
+    again = partial(read_settings, *pin(options, os.environ))
     try:
-        settings = load(options, os.environ)
-        _configured(settings)
+        settings = again()
+        if options["check"]:
+            check_folder(settings.data)
+            print(describe(make_plan(settings)))
+            raise SystemExit(0)
         lock(make_folder(settings.data)).close()
-    except ConfigurationError as error:
+    except AptaskError as error:
         _refuse(error.message)
     return AptaskService(
         reactor,
         settings,
+        again,
         daemonised=not parent.get("nodaemon", True),
         logfile=parent.get("logfile"),
     )
@@ -151,6 +123,7 @@ class AptaskService(Service):
     Args:
         reactor: the real one.
         settings: checked.
+        again: reads the settings anew, for a reload.
         daemonised: whether standard error leads nowhere.
         logfile: what twistd was told to log to.
     """
@@ -162,17 +135,25 @@ class AptaskService(Service):
         self,
         reactor: Any,
         settings: Settings,
+        again: Callable[[], Settings],
         daemonised: bool = False,
         logfile: str | None = None,
     ) -> None:
         self._reactor = reactor
         self._settings = settings
+        self._again = again
         self._daemonised = daemonised
         self._logfile = logfile
         self._ports: list[IListeningPort] = []
         self._pruning: Any = None
         self._lock: Any = None
         self._stopping = False
+        self._is_told_to_stop = False
+        self._grace: float | None = None
+        """seconds that jobs have at the end, where `shutdown` has said so"""
+        self._hung_up_early = False
+        """whether a SIGHUP came before the queue was there"""
+        self._reloader = Reloader(self._plan_again, self._take)
 
     def setServiceParent(self, parent: Any) -> None:
         """Join the application; with `log = "json"`, set what twistd logs with."""
@@ -208,8 +189,6 @@ class AptaskService(Service):
 
     def _start(self) -> None:
         settings = self._settings
-        for warning in settings.warnings:
-            self._log.warn("{warning}", warning=warning)
         folder = make_folder(settings.data)
         self._lock = lock(folder)
         look(folder / DATABASE)
@@ -217,18 +196,19 @@ class AptaskService(Service):
         calls = Calls()
         self._store = SQLiteStore(folder / DATABASE, calls, time.time, soon=calls.soon)
         opened = self._store.open()  # in its own thread, beside all that follows
-        self._catalog = self._discover()
+        self._plan = make_plan(settings)
+        catalog = self._catalog(self._plan)
         self._executor = LocalExecutor(
             self._reactor,
             folder,
             os.environ,
-            descriptors=max(before, SPARE_DESCRIPTORS + DESCRIPTORS_A_JOB * settings.slots),
+            descriptors=before,
             orphan_timeout=settings.orphan_timeout,
         )
         self._scheduler = Scheduler(
             store=self._store,
             executor=self._executor,
-            catalog=self._catalog,
+            catalog=catalog,
             limits=settings.limits,
             slots=settings.slots,
             clock=time.time,
@@ -239,16 +219,18 @@ class AptaskService(Service):
         self._context = Context(
             scheduler=self._scheduler,
             store=self._store,
-            catalog=self._catalog,
+            catalog=catalog,
             keyring=self._keyring(folder),
             outputs=self._outputs,
             folder=MeasuredFolder(folder, MEASURED, self._reactor, calls),
             clock=self._reactor,
             version=__version__,
             limits=settings.limits,
+            life=self,
             opening=self._opening,
-            failures=self._failures,
+            failures=self._plan.failures,
         )
+        self._tell_of(self._plan)
         self._factory = RequestFactory(Dispatcher(self._context), settings.limits, self._reactor)
         for endpoint in settings.listen:
             self._ports.append(listen(self._reactor, endpoint, self._factory, settings))
@@ -294,6 +276,8 @@ class AptaskService(Service):
             version=__version__,
             pid=os.getpid(),
         )
+        if self._hung_up_early:
+            self._reload_by_signal()
 
     def _not_opened(self, failure: Failure) -> None:
         """The queue turned out to be damaged when clients could already come."""
@@ -308,38 +292,21 @@ class AptaskService(Service):
         self._reactor.stop()
         self._stopping = True
 
-    def _discover(self) -> Catalog:
-        settings = self._settings
-        origin = str(settings.config)
-        configured = _configured(settings)
-        path = [str(folder) for folder in settings.task_folders]
-        if settings.config is not None:
-            path.append(str(settings.config.parent))
-        found = discover(
-            folders=[str(folder) for folder in settings.task_folders],
-            configured=configured.callables,
-            known=configured.descriptions,
-            path=path,
-        )
-        self._failures = found.failures
-        for failure in found.failures:
-            self._log.error(
-                "a task could not be used: {plugin}: {error}",
-                plugin=clean(failure.plugin),
-                error=clean(failure.error),
-            )
-            if settings.config is not None and failure.plugin.startswith(f"{origin}: "):
-                raise ConfigurationError(f"{failure.plugin}: {failure.error}")
-        names = {description.name for description in found.descriptions}
-        for key in settings.keys:
-            for name in sorted(set(key.tasks or ()) - names):
-                self._log.warn(
-                    "{config}: [users.{user}] names a task that there is not: `{name}`",
-                    config=settings.config,
-                    user=key.name,
-                    name=name,
-                )
-        return Catalog(found.descriptions, shutil.which, self._reactor.seconds, str(settings.data))
+    def _tell_of(self, plan: Plan, before: Plan | None = None) -> None:
+        """Log what is unwise or cannot be used, and was not so before."""
+        known = () if before is None else (*before.warnings, *before.failures)
+        for warning in plan.warnings:
+            if warning not in known:
+                self._log.warn("{warning}", warning=warning)
+        for failure in plan.failures:
+            if failure not in known:
+                message = f"a task could not be used: {failure.plugin}: {failure.error}"
+                self._log.error("{message}", message=clean(message))
+                self._context.recorder.record(Event(Level.ERROR, visible(message)))
+
+    def _catalog(self, plan: Plan) -> Catalog:
+        folder = str(plan.settings.data)
+        return Catalog(plan.tasks, shutil.which, self._reactor.seconds, folder)
 
     def _keyring(self, folder: Path) -> Keyring:
         keyring = Keyring(self._settings.authentication)
@@ -347,39 +314,6 @@ class AptaskService(Service):
         keyring.replace(Source.LOCAL, [local])
         keyring.replace(Source.CONFIGURATION, self._settings.keys)
         return keyring
-
-    def _listen(self, endpoint: Endpoint) -> IListeningPort:
-        """Listen on an endpoint.
-
-        Raises:
-            ConfigurationError: it cannot be listened on.
-        """
-        try:
-            if endpoint.path is not None:
-                remove_dead_socket(endpoint.path)
-            parsed = serverFromString(self._reactor, endpoint.description)
-            with private_files():
-                listening = parsed.listen(self._factory)
-        except Exception as error:  # of OpenSSL, of a socket that systemd did not hand over, ...
-            raise ConfigurationError(_cannot_listen(endpoint, f"{error}" or repr(error))) from None
-        result: Any = None
-
-        def arrived(value: Any) -> None:
-            nonlocal result
-            result = value
-
-        listening.addBoth(arrived)
-        if isinstance(result, Failure):
-            raise ConfigurationError(_cannot_listen(endpoint, result.getErrorMessage()))
-        check_address(
-            endpoint,
-            result.getHost(),
-            authentication=self._settings.authentication,
-            insecure=self._settings.insecure,
-        )
-        self._log.info("listening on {address}", address=_shown(result.getHost()))
-        port: IListeningPort = result
-        return port
 
     def _prune(self) -> None:
         """Forget old history: a step now, and the next soon if there was something to forget."""
@@ -410,16 +344,80 @@ class AptaskService(Service):
         if not self._stopping:
             self._log.failure("old history could not be removed", failure)
 
+    # Another configuration
+
+    def reload(self) -> Deferred[Reloaded]:
+        """Read the configuration again, and look for tasks anew; see `Reloader`."""
+        return self._reloader.reload()
+
+    def _plan_again(self) -> Deferred[Plan]:
+        return in_thread(lambda: make_plan(self._again()), self._reactor.callFromThread)
+
+    def _take(self, plan: Plan) -> Reloaded:
+        """Be what a plan says, as far as that goes without a restart."""
+        before = self._plan
+        plan, reloaded = take_over(before, plan)
+        settings, catalog = plan.settings, self._catalog(plan)
+        self._tell_of(plan, before)
+        self._plan, self._settings = plan, settings
+        raise_descriptors(settings.limits.connections + SPARE_DESCRIPTORS)
+        self._context.limits = self._factory.limits = settings.limits
+        self._context.catalog = self._scheduler.catalog = catalog
+        self._context.failures = plan.failures
+        self._context.keyring.replace(Source.CONFIGURATION, settings.keys)
+        self._executor.wait_for_daemon(settings.orphan_timeout)
+        self._scheduler.configure(settings.limits, settings.slots)
+        self._log.info("reloaded: {differences}", differences=summarise(reloaded))
+        return reloaded
+
+    def _reload_by_signal(self) -> None:
+        if self._context.opening is not None:
+            self._hung_up_early = True
+            return
+        self._context.recorder.record(Event(Level.REQUEST, "reload (SIGHUP)"))
+        notify_systemd(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        reloaded = self.reload().addErrback(self._not_reloaded)
+        reloaded.addCallback(lambda _: None if self._stopping else notify_systemd("READY=1"))
+
+    def _not_reloaded(self, failure: Failure) -> None:
+        if failure.check(AptaskError):
+            for line in failure.value.message.splitlines():  # type: ignore[union-attr]
+                self._log.error("not reloaded: {line}", line=line)
+        else:
+            self._log.failure("not reloaded", failure)
+
     # The end
+
+    def shut_down(self, grace: float | None) -> None:
+        """Stop soon, as if told by a signal.
+
+        Args:
+            grace: seconds that jobs have to stop; None: by `stop_deadline`.
+        """
+        if not self._is_told_to_stop:
+            self._is_told_to_stop = True
+            self._grace = grace
+            # What has asked for it is answered first.
+            self._reactor.callLater(0, self._stop_reactor)
+
+    def _stop_reactor(self) -> None:
+        if not self._stopping:
+            self._reactor.stop()
 
     def stopService(self) -> Deferred[None]:
         """Stop gracefully, within `stop_deadline`; a further signal ends the jobs at once."""
         super().stopService()
-        notify_systemd("STOPPING=1")
+        deadline = self._settings.stop_deadline
+        if self._grace is not None:
+            deadline = self._grace + END_SECONDS
+        # systemd waits for as long, whatever its TimeoutStopSec.
+        extended = round((deadline + 2 * LATE_SECONDS) * 1e6)
+        notify_systemd(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={extended}")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled_again)
         self._log.info("stopping; a second signal ends all tasks at once")
-        self._stopping = True
+        self._stopping = self._is_told_to_stop = True
+        self._reloader.close()
         if self._pruning is not None and self._pruning.active():
             self._pruning.cancel()
         self._scheduler.close()
@@ -429,22 +427,20 @@ class AptaskService(Service):
         parts: list[Deferred[Any]] = [
             *(maybeDeferred(port.stopListening) for port in self._ports),
             self._factory.shut_down(),
-            self._end_jobs(),
+            self._end_jobs(deadline),
         ]
         stopped: Deferred[None] = Deferred()
         # Whatever does not end in time must not hold up the end of this process.
-        late = self._reactor.callLater(
-            self._settings.stop_deadline + LATE_SECONDS, self._ended, None, stopped
-        )
+        late = self._reactor.callLater(deadline + LATE_SECONDS, self._ended, None, stopped)
         ended = gatherResults(parts).addErrback(self._failed)
         ended.addCallback(lambda _: self._store.close()).addErrback(self._failed)
         ended.addCallback(self._ended, stopped)
         return stopped.addCallback(lambda _: late.cancel() if late.active() else None)
 
-    def _end_jobs(self) -> Deferred[None]:
+    def _end_jobs(self, deadline: float) -> Deferred[None]:
         if self._settings.keep_running:
             return self._executor.leave()
-        return self._executor.stop(max(0.0, self._settings.stop_deadline - END_SECONDS))
+        return self._executor.stop(max(0.0, deadline - END_SECONDS))
 
     def _signalled_again(self, *_: object) -> None:
         if not self._settings.keep_running:
@@ -465,26 +461,3 @@ def _refuse(message: str) -> NoReturn:
     for line in message.splitlines():
         print(f"aptask: {line}", file=sys.__stderr__)
     raise SystemExit(1)
-
-
-def _configured(settings: Settings) -> Configuration:
-    """The tasks of the configuration.
-
-    Raises:
-        ConfigurationError: one of them is wrong.
-    """
-    try:
-        return read_tasks(settings.tasks, str(settings.config))
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{settings.config}: {error.message}") from None
-
-
-def _cannot_listen(endpoint: Endpoint, why: str) -> str:
-    return f"cannot listen on {endpoint.description}: {why.rstrip('.')}"
-
-
-def _shown(address: Any) -> str:
-    if hasattr(address, "port"):
-        return f"{address.host}:{address.port}"
-    name = getattr(address, "name", address)
-    return os.fsdecode(name) if isinstance(name, bytes) else str(name)

@@ -8,13 +8,17 @@ import queue
 import resource
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
 
 
 class Calls:
@@ -59,6 +63,29 @@ class Calls:
         while not self._waiting.empty():
             function, arguments = self._waiting.get()
             reactor.callFromThread(function, *arguments)
+
+
+def in_thread(function: Callable[[], T], call_in_reactor: Callable[..., object]) -> Deferred[T]:
+    """Call a function in a thread of its own, for which the end of this process does not wait.
+
+    Args:
+        function: may block.
+        call_in_reactor: runs a function in the reactor's thread: `reactor.callFromThread`.
+
+    Returns:
+        fires in the reactor's thread with what the function returns or raises.
+    """
+    done: Deferred[T] = Deferred()
+
+    def run() -> None:
+        try:
+            result: T | Failure = function()
+        except BaseException:
+            result = Failure()
+        call_in_reactor(done.callback, result)
+
+    threading.Thread(target=run, name=function.__name__, daemon=True).start()
+    return done
 
 
 def raise_descriptors(wanted: int) -> int:

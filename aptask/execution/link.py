@@ -59,6 +59,7 @@ class Link(LineOnlyReceiver):
     Attributes:
         instance: the runner's, once it has said so.
         seen: the number of its last event that was heard.
+        orphan_timeout: may be changed; said with the next `Hello`.
     """
 
     delimiter = b"\n"
@@ -78,7 +79,7 @@ class Link(LineOnlyReceiver):
         self._executor = executor
         self._reactor = reactor
         self._applied = applied
-        self._orphan_timeout = orphan_timeout
+        self.orphan_timeout = orphan_timeout
         self._unsafe: deque[int] = deque()
         """numbers of the events that the book does not have yet"""
         self._forgotten = 0
@@ -88,7 +89,7 @@ class Link(LineOnlyReceiver):
     def connectionMade(self) -> None:
         """Say who is there."""
         instance, after = self._applied or (None, 0)
-        self.send(Hello(LINK_VERSION, instance, after, self._orphan_timeout))
+        self.send(Hello(LINK_VERSION, instance, after, self.orphan_timeout))
 
     def send(self, order: Order) -> None:
         """Send an order; over a broken link it goes nowhere."""
@@ -96,7 +97,7 @@ class Link(LineOnlyReceiver):
 
     def ask(self) -> None:
         """Ask whether the runner is there: it welcomes once more."""
-        self.send(Hello(LINK_VERSION, None, 0, self._orphan_timeout))
+        self.send(Hello(LINK_VERSION, None, 0, self.orphan_timeout))
 
     def lineReceived(self, line: bytes) -> None:
         """An event."""

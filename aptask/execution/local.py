@@ -69,6 +69,10 @@ STRANGERS_GRACE = 5.0
 """Seconds that the jobs of a runner have that the book does not know."""
 END_SECONDS = 3.0
 """How much longer than its jobs' grace a runner may take to end."""
+SPARE_DESCRIPTORS = 200
+"""Descriptors of the runner beyond those of jobs."""
+DESCRIPTORS_A_JOB = 8
+"""Descriptors that the runner needs for each job, at most."""
 
 DIED = "the runner, which held its process, died"
 RESTARTED = "the machine was restarted while it ran"
@@ -82,7 +86,8 @@ class LocalExecutor:
         reactor: spawns it and links with it.
         folder: the data folder.
         environment: the account's; what jobs get of it is the runner's choice.
-        descriptors: how many the runner and each of its jobs may have open; None: as this process.
+        descriptors: how many the runner and each of its jobs may have open, at least; None: as many
+            as this process, whatever room is made.
         orphan_timeout: seconds for which the runner goes on without a daemon.
         command: starts a runner.
     """
@@ -101,7 +106,7 @@ class LocalExecutor:
     ) -> None:
         self._reactor = reactor
         self._folder = folder
-        self._descriptors = descriptors
+        self._least_descriptors = self._descriptors = descriptors
         self._orphan_timeout = orphan_timeout
         self._command = command
         self._environment = {k: v for k, v in environment.items() if k != "APTASK_KEY"}
@@ -136,6 +141,22 @@ class LocalExecutor:
         if applied is not None:
             self._instance, self._seen = applied
         self._seek(self._reactor.seconds() + START_SECONDS)
+
+    def make_room(self, jobs: int) -> None:
+        """Let the runner have descriptors for so many jobs; see `IExecutor`."""
+        if self._least_descriptors is None:
+            return
+        needed = SPARE_DESCRIPTORS + DESCRIPTORS_A_JOB * jobs
+        self._descriptors = max(self._least_descriptors, needed)
+        if self._process is not None:
+            processes.allow_descriptors(self._process.pid, self._descriptors)
+
+    def wait_for_daemon(self, seconds: float) -> None:
+        """Have the runner go on for so long without a daemon, from now on."""
+        self._orphan_timeout = seconds
+        if self._link is not None:
+            self._link.orphan_timeout = seconds
+            self._link.ask()
 
     def order(self, order: Start | Stop) -> None:
         """Pass on an order; see `IExecutor`. Without a runner there is nothing that it is about."""
@@ -240,6 +261,8 @@ class LocalExecutor:
             except OSError:
                 link.transport.loseConnection()  # it has just died
                 return
+            if self._descriptors is not None:
+                processes.allow_descriptors(welcome.pid, self._descriptors)
         is_new = isinstance(self._process, Spawned)
         if welcome.instance != self._instance:
             self._turn_away(link, welcome)

@@ -163,10 +163,21 @@ def spawn(
         os.close(log)
         os.close(nothing)
     # Take back what the daemon was allowed for its clients: jobs of `select` break.
-    if descriptors is not None and process.pid:
-        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with suppress(ProcessLookupError):
-            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (min(descriptors, hard), hard))
+    if descriptors is not None:
+        allow_descriptors(process.pid, descriptors)
+
+
+def allow_descriptors(pid: int, wanted: int) -> None:
+    """Let a runner, and the jobs that it starts from now on, have so many descriptors.
+
+    Args:
+        pid: its process; 0 or one that has ended is passed over.
+        wanted: where the system allows it.
+    """
+    if pid:
+        with suppress(ProcessLookupError, PermissionError):
+            _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (_lower(wanted, hard), hard))
 
 
 def kill_holder(folder: Path) -> None:
@@ -175,6 +186,10 @@ def kill_holder(folder: Path) -> None:
     # Its number may be another's by now.
     if pid and (family.mark_of(pid) or "").endswith(_mark("")):
         family.send([pid], signal.SIGKILL)
+
+
+def _lower(wanted: int, hard: int) -> int:
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 def _put_aside(log: Path) -> None:

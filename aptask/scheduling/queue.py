@@ -76,23 +76,28 @@ class Queue:
 
     Args:
         slots: how many run at once.
+
+    Attributes:
+        slots: may be changed: where there are fewer than run, none is launched until that is so.
+        paused: whether none is launched.
     """
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
+        self.paused = False
         self.running = 0
         self.line = Line()
 
     def launch(self) -> int | None:
         """The job that starts now, into a free slot; None where all are taken or nobody waits."""
-        if self.running >= self.slots or not self.line:
+        if self.paused or self.running >= self.slots or not self.line:
             return None
         self.running += 1
         return self.line.take()
 
     def reserve(self) -> bool:
         """Take a slot for a job that is not in the line; whether one is free and nobody waits."""
-        if self.running >= self.slots or self.line:
+        if self.paused or self.running >= self.slots or self.line:
             return False
         self.running += 1
         return True

@@ -15,11 +15,12 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Protocol
 
 import msgspec
-from twisted.internet.defer import Deferred, succeed
+from msgspec import UNSET
+from twisted.internet.defer import Deferred, DeferredLock, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -27,12 +28,14 @@ from zope.interface import implementer
 from aptask.errors import AptaskError, Conflict, LimitReached, Unavailable
 from aptask.interfaces import IExecutor, IListener, IStore
 from aptask.model.description import Description
+from aptask.model.event import NOBODY, Author, Event, Level, visible
 from aptask.model.job import Added, Change, Job, Outcome, State, Status, change
 from aptask.model.limits import Limits
 from aptask.model.orders import Ended, Progressed, Start, Started, Stop, Work
 from aptask.model.progress import Progress, advance
 from aptask.model.statistics import DEFAULT_GROUP, Executor, Group, Totals
 from aptask.scheduling.backlog import Backlog
+from aptask.scheduling.groups import Groups
 from aptask.scheduling.publisher import Publisher
 from aptask.scheduling.queue import Queue
 
@@ -63,6 +66,11 @@ class Scheduler:
         limits: what the queue may hold, and what is kept.
         slots: how many jobs run at once.
         clock: gives the time in seconds since the epoch.
+
+    Attributes:
+        catalog: may be another one at any time: jobs that wait are started as it says then.
+        groups: how many jobs run at once; changed by `limit` and `configure`.
+        draining: whether new jobs are refused, and what is queued is run.
     """
 
     _log = Logger()
@@ -79,11 +87,14 @@ class Scheduler:
     ) -> None:
         self.publisher = Publisher()
         self.catalog = catalog
+        self.groups = Groups(slots)
+        self.draining = False
         self._store = store
         self._executor = executor
         self._limits = limits
         self._clock = clock
         self._queue = Queue(slots)
+        self._setting = DeferredLock()
         self._backlog = Backlog(store, self._queue)
         self._running: dict[int, Job] = {}
         self._launching: set[int] = set()
@@ -111,6 +122,7 @@ class Scheduler:
         once: str | None = None,
         unique: str | None = None,
         rerun: bool = False,
+        peer: str = "",
     ) -> Deferred[Added]:
         """Queue a job.
 
@@ -121,16 +133,19 @@ class Scheduler:
             secrets: the JSON text of the secret ones.
             once, unique: see `IStore.add`.
             rerun: whether it is queued again where it would end as interrupted.
+            peer: where the request came from, for the event log.
 
         Returns:
             a Deferred of its number, or of the one that it is the same as, once the store has it.
 
         Raises:
-            Unavailable: the daemon is shutting down.
+            Unavailable: the daemon is draining or shutting down.
             LimitReached: the queue is full.
         """
         if not self._open:
             raise Unavailable("the daemon is shutting down: it takes no new tasks")
+        if self.draining:
+            raise Unavailable("the daemon is draining: it takes no new tasks")
         waiting = len(self._queue.line) + self._entering
         if self._limits.queued and waiting >= self._limits.queued:
             raise LimitReached(f"the queue is full: {self._limits.queued} tasks wait")
@@ -149,7 +164,7 @@ class Scheduler:
         else:
             self._entering += 1
         try:
-            added = self._store.add(job, once=once, unique=unique)
+            added = self._store.add(job, once=once, unique=unique, peer=peer)
         except ValueError:
             self._not_entered(job)
             raise
@@ -201,25 +216,62 @@ class Scheduler:
 
     def totals(self) -> Deferred[Totals]:
         """A Deferred of how much there is to do, and was; it costs nothing, whatever there is."""
-        slots, running = self._queue.slots, len(self._running)
-        queued = len(self._queue.line) + len(self._fetched)
+        running, queued = len(self._running), len(self._queue.line) + len(self._fetched)
         state = "ready" if self._ready else "starting" if self._open else "stopped"
         totals = Totals(
-            slots=slots,
+            slots=self._slots(),
             running=running,
             queued=queued,
             ended=self._history,
-            groups={DEFAULT_GROUP: Group(slots, running, queued)},
+            groups={name: self._group(name, running, queued) for name in self.groups.names()},
             executors={self._executor.name: Executor(state, len(self._ordered))},
+            draining=self.draining,
         )
         return succeed(totals)
 
-    def stop(self, job: Job, grace: float | None) -> Deferred[Job]:
+    def limit(
+        self, name: str, slots: int | None, paused: bool | None, events: Sequence[Event] = ()
+    ) -> Deferred[None]:
+        """Set how many jobs of a group run at once, and whether any is started; see `Groups`.
+
+        Args:
+            name: of the group.
+            slots, paused: None: as it is.
+            events: what tells of it, for the event log.
+
+        Returns:
+            fires once the store has it, when it has taken effect; fails with `InvalidArguments`
+            where there is no such group and nothing is set.
+        """
+        # One after another: each is what it is set to over the one before.
+        return self._setting.run(self._limit, name, slots, paused, events)
+
+    def _limit(
+        self, name: str, slots: int | None, paused: bool | None, events: Sequence[Event]
+    ) -> Deferred[None]:
+        setting = self.groups.asked(name, slots, paused)
+        if slots is None and paused is None:
+            return succeed(None)
+
+        def is_set(_: None) -> None:
+            self.groups.set(name, setting)
+            self._regroup()
+
+        return self._store.set_group(name, setting, events).addCallback(is_set)
+
+    def configure(self, limits: Limits, slots: int) -> None:
+        """Go by another configuration from now on."""
+        self._limits = limits
+        self.groups.configure(slots)
+        self._regroup()
+
+    def stop(self, job: Job, grace: float | None, by: Author = NOBODY) -> Deferred[Job]:
         """Abort a job.
 
         Args:
             job: that has not ended.
             grace: seconds between being asked and being killed; None: its task's own.
+            by: who asked for it, for the event log.
 
         Returns:
             a Deferred of the job, once the store has what became of it.
@@ -230,16 +282,16 @@ class Scheduler:
         job = self._running.get(job.id) or self._backlog.get(job.id) or job
         if job.state is State.QUEUED:
             if not self._withdraw(job):  # it was launched, or ended, since it was looked up
-                return self.find(job.id).addCallback(self._stop_again, grace)
+                return self.find(job.id).addCallback(self._stop_again, grace, by)
             change(job, Change.STOP, self._clock())
-            return self._record_end(job)
+            return self._record_end(job, by=by)
         change(job, Change.STOP, self._clock())
         if job.id not in self._ordered and job.id not in self._launching:
-            return self._finish(job, Outcome(Status.STOPPED)).addCallback(lambda _: job)
+            return self._finish(job, Outcome(Status.STOPPED), by=by).addCallback(lambda _: job)
         # Where nobody hears it now, it is said again when somebody does.
         grace = self._grace(job) if grace is None else grace
         self._executor.order(Stop(job.id, job.attempt, grace))
-        return self._store.update(job).addCallback(self._told, job)
+        return self._store.update(job, by=by).addCallback(self._told, job)
 
     def restore(self) -> Deferred[tuple[str, int] | None]:
         """Take over what an earlier daemon left in the book: the first call of all.
@@ -253,6 +305,8 @@ class Scheduler:
         return Deferred.fromCoroutine(self._restore())
 
     async def _restore(self) -> tuple[str, int] | None:
+        self.groups.restore(await self._store.groups())
+        self._regroup()
         for job in await self._store.unfinished():
             self._running[job.id] = job
             self._ordered.add(job.id)
@@ -275,10 +329,12 @@ class Scheduler:
 
     def joined(self, instance: str) -> Deferred[None]:
         """A runner is there that has had no orders; see `IListener`."""
+        self._note(Level.TASKING, "a new runner has begun")
         return self._store.apply(instance, 0)
 
     def ready(self, held: Collection[tuple[int, int]]) -> None:
         """Orders are taken; see `IListener`."""
+        self._note(Level.TASKING, f"the runner takes orders; tasks that it has: {len(held)}")
         self._ready = True
         for number, attempt in held:
             job_of_it = self._running.get(number)
@@ -330,16 +386,48 @@ class Scheduler:
 
     def over(self) -> None:
         """What ran has ended, and what else was ordered was not begun; see `IListener`."""
+        self._note(Level.TASKING, "the runner has ended in order")
         self._ready = False
         self._ordered.clear()
 
     def lost(self, message: str) -> None:
         """All that ran is gone; see `IListener`."""
+        self._note(Level.ERROR, f"the runner is lost, with {len(self._ordered)} tasks: {message}")
         self._ready = False
         for job in tuple(self._running.values()):
             if job.id in self._ordered:
                 status = Status.STOPPED if job.state is State.STOPPING else Status.INTERRUPTED
                 self._finish(job, Outcome(status, message))
+
+    def _note(self, level: Level, message: str) -> None:
+        """Write into the event log, where the disk takes it."""
+        self._store.log([Event(level, visible(message))]).addErrback(
+            lambda failure: failure.trap(Unavailable)
+        )
+
+    # Slots
+
+    def _slots(self) -> int:
+        return sum(map(self.groups.slots, self.groups.names()))
+
+    def _regroup(self) -> None:
+        """Go by what is said of the groups now."""
+        self._queue.slots = self.groups.slots(DEFAULT_GROUP)
+        self._queue.paused = self.groups.paused(DEFAULT_GROUP)
+        self._executor.make_room(self._slots())
+        self._fill()
+
+    def _group(self, name: str, running: int, queued: int) -> Group:
+        if name != DEFAULT_GROUP:
+            running = queued = 0
+        configured = self.groups.overridden(name)
+        return Group(
+            self.groups.slots(name),
+            running,
+            queued,
+            self.groups.paused(name),
+            UNSET if configured is None else configured,
+        )
 
     # The way of a job
 
@@ -381,10 +469,10 @@ class Scheduler:
             return True
         return self._backlog.withdraw(job)
 
-    def _stop_again(self, job: Job | None, grace: float | None) -> Deferred[Job]:
+    def _stop_again(self, job: Job | None, grace: float | None, by: Author) -> Deferred[Job]:
         if job is None or (job.state is State.QUEUED and not self.position(job)):
             raise Conflict("the task is not in the queue any more")
-        return self.stop(job, grace)
+        return self.stop(job, grace, by)
 
     def _fill(self) -> None:
         """Start whoever may start."""
@@ -492,7 +580,11 @@ class Scheduler:
             self.publisher.publish(job)
 
     def _finish(
-        self, job: Job, outcome: Outcome, source: tuple[str, int] | None = None
+        self,
+        job: Job,
+        outcome: Outcome,
+        source: tuple[str, int] | None = None,
+        by: Author = NOBODY,
     ) -> Deferred[None]:
         """End a job, or have it wait for its next attempt; fires once the store has that."""
         del self._running[job.id]
@@ -506,7 +598,7 @@ class Scheduler:
             recorded = self._store.update(job, applied=source).addCallback(self._told, job)
         else:
             change(job, Change.FINISH, self._clock(), outcome)
-            recorded = self._record_end(job, source)
+            recorded = self._record_end(job, source, by)
         self._fill()
         return recorded.addCallbacks(lambda _: None, self._not_kept)
 
@@ -515,8 +607,10 @@ class Scheduler:
         self._log.failure("the end of a job was not kept", failure)
         return Deferred()
 
-    def _record_end(self, job: Job, source: tuple[str, int] | None = None) -> Deferred[Job]:
-        return self._store.update(job, applied=source).addCallback(self._ended, job)
+    def _record_end(
+        self, job: Job, source: tuple[str, int] | None = None, by: Author = NOBODY
+    ) -> Deferred[Job]:
+        return self._store.update(job, applied=source, by=by).addCallback(self._ended, job)
 
     def _ended(self, _: None, job: Job) -> Job:
         self._history += 1

@@ -41,6 +41,7 @@ async def _stats(context: Context) -> Response:
         watchers=traffic.watchers,
         # Those that come before this has its turn to be sent are not to be in it.
         requests=traffic.requests.copy(),
+        draining=totals.draining,
     )
 
 

@@ -15,11 +15,15 @@ from twisted.internet.interfaces import IReactorTime
 
 from aptask.interfaces import IStore
 from aptask.model.description import Description, Failure
+from aptask.model.event import Author, Event
 from aptask.model.job import Added, Job
 from aptask.model.limits import Limits
 from aptask.model.messages import REQUESTS
+from aptask.model.reloaded import Reloaded
 from aptask.model.statistics import Disk, Totals
+from aptask.serving.following import Following
 from aptask.serving.keyring import Keyring
+from aptask.serving.recorder import Recorder
 
 
 class Publisher(Protocol):
@@ -29,8 +33,31 @@ class Publisher(Protocol):
         """Have it called after each change of a job; what is returned ends that."""
 
 
+class Groups(Protocol):
+    """How many jobs run at once."""
+
+    def names(self) -> list[str]:
+        """The groups that there are."""
+
+    def slots(self, name: str) -> int:
+        """How many of its jobs run at once."""
+
+    def paused(self, name: str) -> bool:
+        """Whether none of those that wait is started."""
+
+
 class Scheduler(Protocol):
-    """The clerk who runs the line of jobs."""
+    """The clerk who runs the line of jobs.
+
+    Attributes:
+        draining: whether new jobs are refused.
+    """
+
+    draining: bool
+
+    @property
+    def groups(self) -> Groups:
+        """What is said of each group."""
 
     @property
     def publisher(self) -> Publisher:
@@ -46,6 +73,7 @@ class Scheduler(Protocol):
         once: str | None,
         unique: str | None,
         rerun: bool,
+        peer: str,
     ) -> Deferred[Added]:
         """Accept a job; fires when it is safe. Raises LimitReached or Unavailable."""
 
@@ -57,7 +85,7 @@ class Scheduler(Protocol):
     def find(self, number: int, /) -> Deferred[Job | None]:
         """The job of that number, active or ended."""
 
-    def stop(self, job: Job, grace: float | None) -> Deferred[Job]:
+    def stop(self, job: Job, grace: float | None, by: Author, /) -> Deferred[Job]:
         """Have a job end. Raises Conflict where it has."""
 
     def active(
@@ -67,6 +95,11 @@ class Scheduler(Protocol):
 
     def position(self, job: Job) -> int:
         """The place of a job among those that wait, or 0."""
+
+    def limit(
+        self, name: str, slots: int | None, paused: bool | None, events: Sequence[Event], /
+    ) -> Deferred[None]:
+        """Set the slots of a group. Fails with InvalidArguments where there is none to be read."""
 
     def totals(self) -> Deferred[Totals]:
         """How much there is to do, and was; found out without going through the jobs."""
@@ -104,6 +137,19 @@ class Outputs(Protocol):
     def read(self, job: int, offset: int, limit: int, /) -> tuple[bytes, int]:
         """At most `limit` bytes from `offset` on, and the offset of the byte behind them."""
 
+    def size(self, job: int, /) -> int:
+        """The offset behind what it has written so far."""
+
+
+class Life(Protocol):
+    """What the daemon does with itself."""
+
+    def reload(self) -> Deferred[Reloaded]:
+        """Read the configuration again. Fails with InvalidArguments where that is wrong."""
+
+    def shut_down(self, grace: float | None) -> None:
+        """Stop as soon as this has been answered; jobs have `grace` seconds, None: the usual."""
+
 
 class DataFolder(Protocol):
     """Where the daemon keeps what it keeps."""
@@ -132,6 +178,7 @@ class Context:
     """All that a handler may use.
 
     Attributes:
+        limits: what clients may take; may be others after a reload, as catalog and failures may.
         clock: seconds, and calls later.
         version: the daemon's.
         opening: fires when the queue is there, while it is not: nothing is asked of the scheduler
@@ -139,6 +186,8 @@ class Context:
         failures: the tasks that could not be loaded.
         traffic: counted where it passes.
         begun: when this was made, in seconds of the clock.
+        recorder: writes into the event log.
+        following: those who follow what jobs write.
     """
 
     scheduler: Scheduler
@@ -150,10 +199,16 @@ class Context:
     clock: IReactorTime
     version: str
     limits: Limits
+    life: Life
     opening: Deferred[None] | None = None
     failures: Sequence[Failure] = ()
     traffic: Traffic = field(default_factory=Traffic)
     begun: float = field(init=False)
+    recorder: Recorder = field(init=False)
+    following: Following = field(init=False)
 
     def __post_init__(self) -> None:
         self.begun = self.clock.seconds()
+        self.recorder = Recorder(self.store.log, self.clock)
+        subscribe = self.scheduler.publisher.subscribe
+        self.following = Following(self.outputs, subscribe, self.clock)

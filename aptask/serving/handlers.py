@@ -1,39 +1,37 @@
 """What is done for each request: one function a request, and the table of them.
 
 A handler gets the context, who asks, the request, and where it came from. It gives a response, or a
-Deferred of one, or raises an `AptaskError`; it knows nothing of bytes and connections. Its rules:
+Deferred of one, or a stream of many (`streams.py`), or raises an `AptaskError`; it knows nothing of
+bytes and connections. Its rules:
 
 - Whether a job is one's own is asked in one place, `_find`, by every handler that names one.
 - What another owner has and what does not exist are answered with the same words.
-- A handler that `holds` may take as long as a task does. It is cancelled when its client has gone
-  or the daemon shuts down; the others never are.
+- A handler that `holds`, and a stream, may take as long as a task does. It is cancelled when its
+  client has gone or the daemon shuts down; the others never are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from msgspec.json import Encoder
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 
-from aptask.errors import Unauthorized, Unavailable, UnknownTask, UnknownTaskid
+from aptask.errors import Unavailable, UnknownTask, UnknownTaskid
 from aptask.model import arguments, messages
 from aptask.model.description import Description
+from aptask.model.event import Author
 from aptask.model.job import Added, Job, State
 from aptask.model.messages import Request, Response
+from aptask.serving import eventlog, keys, listing, running
 from aptask.serving.administration import stats
 from aptask.serving.context import Context
 from aptask.serving.keyring import Identity
-from aptask.serving.text import decode_piece
-
-LISTED_AT_ONCE = 1000
-"""How many tasks of a list are made in one go, before others have their turn."""
-
-EVERYONE = "*"
-"""What `owner` means all owners."""
+from aptask.serving.streams import Responses
+from aptask.serving.text import LARGEST_CHARACTER, read_text
 
 _encode = Encoder().encode
 
@@ -46,13 +44,17 @@ class Handler(NamedTuple):
     Attributes:
         function: takes context, identity (None where the request needs no key and has no valid
             one), request, and peer for people.
-        holds: whether requests behind it on the same connection wait for its answer.
+        holds: whether requests behind it on the same connection wait for its answer. Those with
+            `"follow": true` do anyway.
         early: whether it is carried out already while the queue is being opened.
+        enters: whether what an admin asks for is entered in the event log by the function itself,
+            with the change of the book that it is.
     """
 
-    function: Callable[[Context, Any, Any, str], Answer]
+    function: Callable[[Context, Any, Any, str], Answer | Responses]
     holds: bool = False
     early: bool = False
+    enters: bool = False
 
 
 def ping(context: Context, identity: Identity | None, request: messages.Ping, peer: str) -> Answer:
@@ -79,17 +81,17 @@ def index(context: Context, identity: Identity, request: messages.Index, peer: s
 def start(context: Context, identity: Identity, request: messages.Start, peer: str) -> Answer:
     """Check a task's name and arguments, and hand it to the scheduler."""
     if request.once is request.unique is None:
-        return _submit(context, identity, request)
+        return _submit(context, identity, request, peer)
 
     def looked_up(existing: list[Added]) -> Answer:
         # It was accepted before, whatever would be said of it now.
-        return _started(existing[0]) if existing else _submit(context, identity, request)
+        return _started(existing[0]) if existing else _submit(context, identity, request, peer)
 
     found = context.scheduler.existing(identity.name, request.once, request.unique)
     return found.addCallback(looked_up)
 
 
-def _submit(context: Context, identity: Identity, request: messages.Start) -> Answer:
+def _submit(context: Context, identity: Identity, request: messages.Start, peer: str) -> Answer:
     catalog = context.catalog
     description = catalog.get(request.name)
     if description is None or not identity.may_start(description):
@@ -107,6 +109,7 @@ def _submit(context: Context, identity: Identity, request: messages.Start) -> An
         once=request.once,
         unique=request.unique,
         rerun=request.rerun,
+        peer=peer,
     )
     return submitted.addCallback(_started)
 
@@ -115,24 +118,10 @@ def stop(context: Context, identity: Identity, request: messages.Stop, peer: str
     """Have a task end."""
 
     def found(job: Job) -> Deferred[Response]:
-        return context.scheduler.stop(job, request.grace).addCallback(_stopping)
+        by = Author(identity.name, peer)
+        return context.scheduler.stop(job, request.grace, by).addCallback(_stopping)
 
     return _find(context, identity, request.taskid).addCallback(found)
-
-
-def active(context: Context, identity: Identity, request: messages.Active, peer: str) -> Answer:
-    """List tasks that have not ended: one's own or, for an admin, another's or all."""
-    owner: str | None = identity.name if request.owner is None else request.owner
-    if owner != identity.name and not identity.is_admin:
-        raise Unauthorized("field `owner`: another's tasks are shown to admins only")
-    if owner == EVERYONE and identity.is_admin:
-        owner = None
-
-    def found(listed: tuple[list[tuple[Job, int]], int]) -> Answer:
-        return _list(context.clock, identity, *listed)
-
-    active = context.scheduler.active(owner, request.limit, request.offset)
-    return active.addCallback(found)
 
 
 def show(context: Context, identity: Identity, request: messages.Show, peer: str) -> Answer:
@@ -192,21 +181,23 @@ async def _wait(context: Context, identity: Identity, request: messages.Wait) ->
     return response
 
 
-def output(context: Context, identity: Identity, request: messages.Output, peer: str) -> Answer:
-    """Give a piece of what a task wrote."""
-    # A character of four bytes has to fit into a piece, or its reader would never get past it.
-    limit = max(request.limit, 4)
+def output(
+    context: Context, identity: Identity, request: messages.Output, peer: str
+) -> Answer | Responses:
+    """Give a piece of what a task wrote; with `follow`, all that it writes until its end."""
+    limit = max(request.limit, LARGEST_CHARACTER)
+    find = partial(_find, context, identity, request.taskid)
+    number = messages.job_id(request.taskid)
+    if request.follow and number is not None:
+        return context.following.follow(number, find, request.offset, limit)
 
     def found(job: Job) -> Response:
-        # Asked before reading: what is written in between is not lost by saying `end`.
-        ended = job.state is State.ENDED
-        read = context.outputs.read
-        piece, offset = read(job.id, request.offset, limit)
-        end = ended and not read(job.id, offset, 1)[0]
-        text, left = decode_piece(piece, final=end)
-        return messages.OutputResponse(text=text, offset=offset - left, end=end)
+        text, offset, end = read_text(
+            context.outputs.read, job.id, request.offset, limit, job.state is State.ENDED
+        )
+        return messages.OutputResponse(text=text, offset=offset, end=end)
 
-    return _find(context, identity, request.taskid).addCallback(found)
+    return find().addCallback(found)
 
 
 HANDLERS: dict[type[Request], Handler] = {
@@ -215,11 +206,21 @@ HANDLERS: dict[type[Request], Handler] = {
     messages.Index: Handler(index, early=True),
     messages.Start: Handler(start),
     messages.Stop: Handler(stop),
-    messages.Active: Handler(active),
+    messages.Active: Handler(listing.active),
     messages.Show: Handler(show),
     messages.Wait: Handler(wait, holds=True),
     messages.Output: Handler(output),
+    messages.History: Handler(listing.history),
+    messages.Tasks: Handler(listing.tasks),
+    messages.Log: Handler(eventlog.log),
     messages.Stats: Handler(stats),
+    messages.Limits: Handler(running.limits, enters=True),
+    messages.Reload: Handler(running.reload),
+    messages.Drain: Handler(running.drain),
+    messages.Shutdown: Handler(running.shutdown),
+    messages.Keys: Handler(keys.keys),
+    messages.AddKey: Handler(keys.addkey, enters=True),
+    messages.Revoke: Handler(keys.revoke, enters=True),
 }
 """How each request is carried out."""
 
@@ -240,31 +241,6 @@ def _find(context: Context, identity: Identity, taskid: str) -> Deferred[Job]:
         return job
 
     return context.scheduler.find(number).addCallback(found)
-
-
-def _list(
-    clock: IReactorTime, identity: Identity, jobs: list[tuple[Job, int]], total: int
-) -> Answer:
-    """The response with these jobs; a long list is made piece by piece."""
-    listed: list[messages.Task] = []
-    answered: Deferred[Response] = Deferred()
-
-    def add_piece() -> Response | None:
-        for job, position in jobs[len(listed) : len(listed) + LISTED_AT_ONCE]:
-            listed.append(
-                messages.task(job, position=position, owner=identity.is_admin, listed=True)
-            )
-        if len(listed) < len(jobs):
-            clock.callLater(0, continue_)
-            return None
-        return messages.ActiveResponse(active=listed, total=total)
-
-    def continue_() -> None:
-        response = add_piece()
-        if response is not None:
-            answered.callback(response)
-
-    return add_piece() or answered
 
 
 def _task(context: Context, identity: Identity, job: Job) -> messages.Task:

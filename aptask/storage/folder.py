@@ -44,6 +44,20 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
+def check_folder(folder: Path) -> None:
+    """See whether a folder could be the data folder, and make nothing.
+
+    Raises:
+        ConfigurationError: it cannot be made, or not be written to.
+    """
+    if os.path.lexists(folder):
+        make_folder(folder)
+        return
+    above = next(parent for parent in folder.parents if os.path.lexists(parent))
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise ConfigurationError(f"the data folder {folder} cannot be made in {above}")
+
+
 @contextmanager
 def private_files() -> Iterator[None]:
     """Have files made for this account alone meanwhile, whatever makes them."""

@@ -32,9 +32,15 @@ _POLL = 0.05
 _LENGTH = 8
 
 
-def end_with_parent() -> None:
-    """Have this process killed when the one that started it ends, however it does."""
+def end_with_parent(parent: int) -> None:
+    """Have this process killed when the one that started it ends, however it does.
+
+    Args:
+        parent: its process id; where it has ended already, this one does now.
+    """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 class Fault(Exception):
@@ -85,10 +91,11 @@ class _Child:
         self._data = bytearray()
         self.pipe, writing = os.pipe()
         self.is_open = True
+        parent = os.getpid()
         self._pid = os.fork()
         if self._pid == 0:
             os.close(self.pipe)
-            _be_child(function, writing, timeout)
+            _be_child(function, writing, timeout, parent)
         os.close(writing)
         os.set_blocking(self.pipe, False)
 
@@ -136,12 +143,14 @@ def _wait(children: Sequence[_Child]) -> None:
     poll.poll(_POLL * 1000)
 
 
-def _be_child(function: Callable[[], bytes], writing: int, timeout: float) -> NoReturn:
+def _be_child(
+    function: Callable[[], bytes], writing: int, timeout: float, parent: int
+) -> NoReturn:
     own = os.getpid()
     try:
         os.setsid()
         # In case that whoever watches the time is killed.
-        end_with_parent()
+        end_with_parent(parent)
         signal.alarm(math.ceil(timeout) + 2)
         null = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):

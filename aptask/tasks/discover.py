@@ -26,7 +26,6 @@ import msgspec
 
 from aptask.errors import AptaskError
 from aptask.model.description import Description, Failure
-from aptask.tasks.apart import end_with_parent
 from aptask.tasks.describe import Configured
 
 MODULE_TIMEOUT = 10.0
@@ -36,7 +35,9 @@ _BEGIN = """\
 import sys
 if sys.argv[1] not in sys.path:
     sys.path.append(sys.argv[1])
+from aptask.tasks.apart import end_with_parent
 from aptask.tasks.discover import main
+end_with_parent(int(sys.argv[2]))
 main()
 """
 
@@ -105,7 +106,7 @@ def _ask(request: Request) -> Discovered:
         try:
             ended = subprocess.run(
                 # -P: what lies in the current folder must not be imported by accident.
-                [sys.executable, "-P", "-c", _BEGIN, root],
+                [sys.executable, "-P", "-c", _BEGIN, root, str(os.getpid())],
                 input=msgspec.json.encode(request),
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -129,7 +130,6 @@ def _ask(request: Request) -> Discovered:
 
 def main() -> None:
     """The child: a `Request` on its input, a `Discovered` on its output, both JSON."""
-    end_with_parent()
     request = msgspec.json.decode(sys.stdin.buffer.read(), type=Request)
     # Authors' code, which may print, runs in processes that have neither of the two.
     sys.stdout.buffer.write(msgspec.json.encode(_look(request)))

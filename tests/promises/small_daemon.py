@@ -40,6 +40,7 @@ from aptask.model.job import Status
 from aptask.model.key import Key
 from aptask.model.limits import Limits
 from aptask.model.orders import Ended, Start, Stop
+from aptask.model.reloaded import Reloaded
 from aptask.model.statistics import Disk
 from aptask.scheduling.scheduler import Scheduler
 from aptask.serving.context import Context
@@ -79,6 +80,9 @@ class NoJobs:
         joined: Deferred[None] = listener.joined(f"{os.getpid()}")
         return joined.addCallback(lambda _: listener.ready(()))
 
+    def make_room(self, jobs: int) -> None:
+        pass
+
     def order(self, order: Start | Stop) -> None:
         if isinstance(order, Start) and order.task == "hold":
             return
@@ -94,6 +98,14 @@ class NoJobs:
         return succeed(None)
 
     leave = stop
+
+
+class NoLife:
+    def reload(self) -> Deferred[Reloaded]:
+        raise NotImplementedError
+
+    def shut_down(self, grace: float | None) -> None:
+        raise NotImplementedError
 
 
 class NoOutputs:
@@ -153,6 +165,7 @@ def serve(
         clock=reactor,
         version="0",
         limits=kept,
+        life=NoLife(),
     )
 
     def restored(applied: tuple[str, int] | None) -> Deferred[None]:

@@ -62,3 +62,28 @@ def test_the_queue_launches_in_order_as_many_as_there_are_slots() -> None:
     assert queue.launch() == 3
     queue.release()
     assert queue.launch() is None
+
+
+def test_a_paused_queue_and_one_without_slots_launch_and_reserve_nothing() -> None:
+    queue = Queue(slots=1)
+    queue.paused = True
+    assert not queue.reserve()
+    queue.line.add(1)
+    assert queue.launch() is None
+    queue.paused = False
+    queue.slots = 0
+    assert queue.launch() is None
+    queue.slots = 1
+    assert queue.launch() == 1
+
+
+def test_with_fewer_slots_than_run_none_is_launched_until_enough_have_ended() -> None:
+    queue = Queue(slots=3)
+    for number in range(1, 6):
+        queue.line.add(number)
+    assert [queue.launch() for _ in range(3)] == [1, 2, 3]
+    queue.slots = 2
+    queue.release()
+    assert queue.launch() is None
+    queue.release()
+    assert queue.launch() == 4

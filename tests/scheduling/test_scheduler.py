@@ -32,9 +32,13 @@ class Executor:
     def __init__(self) -> None:
         self.orders: list[Any] = []
         self.number = 0
+        self.room = 0
 
     def start(self, listener: Any, applied: Any) -> None:
         pass
+
+    def make_room(self, jobs: int) -> None:
+        self.room = jobs
 
     def order(self, order: Any) -> None:
         self.orders.append(order)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -16,10 +16,13 @@ from zope.interface import implementer
 from aptask.errors import LimitReached
 from aptask.model.arguments import Argument, check
 from aptask.model.description import Description, Kind, Target
+from aptask.model.event import Author, Event
 from aptask.model.job import Added, Change, Job, Outcome, State, Status, change
-from aptask.model.limits import Limits
 from aptask.model.key import Key
+from aptask.model.limits import Limits
+from aptask.model.reloaded import Reloaded
 from aptask.model.statistics import Disk, Executor, Group, Totals
+from aptask.scheduling.groups import Groups
 from aptask.serving.connection import Connection
 from aptask.serving.context import Context
 from aptask.serving.dispatch import Dispatcher
@@ -109,6 +112,9 @@ class FakeScheduler:
         self.uncommitted: list[tuple[Deferred[Added], Job]] = []
         self.keys: dict[tuple[str, str, str | None], int] = {}
         self.totals_: Totals | Deferred[Totals] | None = None
+        self.groups = Groups(4)
+        self.draining = False
+        self.events: list[Event] = []
 
     def submit(
         self,
@@ -120,6 +126,7 @@ class FakeScheduler:
         once: str | None = None,
         unique: str | None = None,
         rerun: bool = False,
+        peer: str = "",
     ) -> Deferred[Added]:
         if self.full:
             raise LimitReached("the queue is full", 2.5)
@@ -160,7 +167,7 @@ class FakeScheduler:
     def find(self, number: int) -> Deferred[Job | None]:
         return succeed(self.jobs.get(number))
 
-    def stop(self, job: Job, grace: float | None) -> Deferred[Job]:
+    def stop(self, job: Job, grace: float | None, by: Author) -> Deferred[Job]:
         change(job, Change.STOP, 0.0)
         self.stopped.append((job.id, grace))
         self.publisher.publish(job)
@@ -184,6 +191,13 @@ class FakeScheduler:
     def position(self, job: Job) -> int:
         return job.id
 
+    def limit(
+        self, name: str, slots: int | None, paused: bool | None, events: Sequence[Event]
+    ) -> Deferred[None]:
+        self.groups.set(name, self.groups.asked(name, slots, paused))
+        self.events.extend(events)
+        return succeed(None)
+
     def totals(self) -> Deferred[Totals]:
         if isinstance(self.totals_, Deferred):
             return self.totals_
@@ -198,6 +212,21 @@ TOTALS = Totals(
     groups={"default": Group(slots=4, running=2, queued=17)},
     executors={"local": Executor("ready", 2)},
 )
+
+
+class FakeLife:
+    """Notes what it is asked; `reload` is answered when the test does."""
+
+    def __init__(self) -> None:
+        self.reloads: list[Deferred[Reloaded]] = []
+        self.ends: list[float | None] = []
+
+    def reload(self) -> Deferred[Reloaded]:
+        self.reloads.append(Deferred())
+        return self.reloads[-1]
+
+    def shut_down(self, grace: float | None) -> None:
+        self.ends.append(grace)
 
 
 class FakeFolder:
@@ -215,6 +244,9 @@ class FakeOutputs:
     def read(self, job: int, offset: int, limit: int) -> tuple[bytes, int]:
         piece = self.written.get(job, b"")[offset : offset + limit]
         return piece, offset + len(piece)
+
+    def size(self, job: int) -> int:
+        return len(self.written.get(job, b""))
 
 
 @implementer(IHalfCloseableDescriptor)
@@ -261,6 +293,7 @@ class Front:
         self.catalog = FakeCatalog()
         self.outputs = FakeOutputs()
         self.folder = FakeFolder()
+        self.life = FakeLife()
         self.limits = Limits(**limits)
         self.keyring = Keyring(authentication)
         self.keyring.replace(
@@ -281,6 +314,7 @@ class Front:
             clock=self.clock,
             version="1.2.3",
             limits=self.limits,
+            life=self.life,
         )
         self.dispatcher = Dispatcher(self.context)
         self.factory = RequestFactory(self.dispatcher, self.limits, self.clock)

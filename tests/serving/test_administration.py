@@ -36,6 +36,7 @@ def test_stats_has_all_that_the_protocol_says() -> None:
         "connections": 1,
         "watchers": 0,
         "requests": {**dict.fromkeys(REQUESTS, 0), "stats": 1},
+        "draining": False,
     }
 
 
