@@ -175,7 +175,7 @@ def test_what_a_client_was_told_survives_a_power_cut_at_any_moment(
                 files.do(call)
             if place not in cuts:
                 continue
-            cut_off = folder / str(place)
+            cut_off = folder / f"cut at {place}"
             cut_off.mkdir()
             for name, content in files.after_power_cut(dice, dice.choice((0.0, 0.5, 1.0))).items():
                 (cut_off / f"aptask.db{name}").write_bytes(content)

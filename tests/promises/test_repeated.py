@@ -290,7 +290,8 @@ def test_once_outlives_the_daemon_and_unique_too(own: Any, tools: Any) -> None:
     kept, _ = started(own, once="o")
 
     def runs() -> bool:
-        return bool(own.ask("show", taskid=running)["task"]["state"] == "active")
+        # It may be shown as active before it has begun; what has not waits for the next daemon.
+        return own.ask("show", taskid=running)["task"]["progress"] is not None
 
     for end in (own.kill, own.stop):
         tools.wait_until(runs, "it runs")
