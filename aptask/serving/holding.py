@@ -17,7 +17,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from aptask.errors import Unauthorized
 
-ENDED_AT_ONCE = 100
+ENDED_AT_ONCE = 20
 """How many answers are ended in one go, before others have their turn."""
 
 T = TypeVar("T")
@@ -88,8 +88,6 @@ class Holders:
     def _ended(self, result: Any, name: str, answer: Deferred[Any]) -> Any:
         held = self._held.get(name)
         if held is None or answer not in held:
-            raise Unauthorized("this key has just been taken back")
+            raise Unauthorized("this key has just been taken back, or allows less than before")
         held.remove(answer)
-        if not held:
-            del self._held[name]
         return result

@@ -75,10 +75,8 @@ def test_a_reload_that_takes_a_key_away_ends_what_holds() -> None:
     client.send({"request": "wait", "taskid": "2", "key": "alice-key"})
     front.keyring.replace(Source.CONFIGURATION, [])
     (answer,) = client.answers()
-    assert (answer["code"], answer["message"]) == (
-        "unauthorized",
-        "this key has just been taken back",
-    )
+    assert answer["code"] == "unauthorized"
+    assert answer["message"].startswith("this key has just been taken back")
 
 
 def test_a_wait_that_ended_or_whose_client_went_is_not_remembered() -> None:
@@ -114,7 +112,7 @@ def test_shutdown_still_is_unavailable() -> None:
 
 def test_many_are_ended_some_at_a_time() -> None:
     front = front_with_dave()
-    clients = [front.connect() for _ in range(2 * ENDED_AT_ONCE + 1)]
+    clients = [front.connect() for _ in range(10 * ENDED_AT_ONCE + 1)]
     for client in clients:
         client.send({**WAIT, "key": "dave-key"})
     left = []
@@ -128,7 +126,7 @@ def test_many_are_ended_some_at_a_time() -> None:
     front.keyring.remove(Source.DATABASE, "dave")
     assert front.scheduler.publisher.count() == len(clients)
     front.clock.advance(0)
-    assert set(left) >= {201, 101, 1}
+    assert {len(clients) - ENDED_AT_ONCE, 1} <= set(left)
     assert front.scheduler.publisher.count() == 0
     assert all(client.answers()[0]["code"] == "unauthorized" for client in clients)
 
