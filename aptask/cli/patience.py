@@ -7,14 +7,14 @@ Jobs outlive their daemon, so who stays with them does not give up with it. Rule
 - It is waited for `PATIENCE_SECONDS`, counted from when it was missed. That, and that it is back,
   is said; if it does not come back, what went wrong last is the failure.
 - What is asked again cannot be done twice: a `start` carries a `once` of its own, and the other
-  requests of `REPEATABLE` only look.
+  requests of `REPEATABLE` only look. Output that is followed is asked for from where it broke off.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 
 import msgspec
 
@@ -22,7 +22,16 @@ from aptask.client.answers import decode, is_error
 from aptask.client.blocking import Client
 from aptask.client.connection import ConnectionFailed
 from aptask.errors import AptaskError, Unavailable
-from aptask.model.messages import Index, Output, Request, Response, Show, Start, Wait
+from aptask.model.messages import (
+    Index,
+    Output,
+    OutputResponse,
+    Request,
+    Response,
+    Show,
+    Start,
+    Wait,
+)
 
 PATIENCE_SECONDS = 30.0
 """How long a daemon is waited for that was there."""
@@ -65,37 +74,67 @@ class PatientClient(Client):
             return super().exchange(request)
         if isinstance(request, Start) and request.once is None:
             request = msgspec.structs.replace(request, once=f"aptask-{os.urandom(16).hex()}")
+        exchange = super().exchange
+        return next(self._insist(request, lambda request: iter([exchange(request)])))
+
+    def stream(self, request: Request) -> Generator[bytes]:
+        """Make a request that has many responses, by as many daemons as it takes; see `Client`.
+
+        The next one is asked to go on behind what has come.
+
+        Raises:
+            ConnectionFailed: none came, or came back.
+        """
+        if not self._stays or not isinstance(request, LOOKING):
+            return super().stream(request)
+        return self._insist(request, super().stream)
+
+    def _insist(
+        self, request: Request, ask: Callable[[Request], Iterator[bytes]]
+    ) -> Generator[bytes]:
+        """The responses to a request, asked for again where they break off."""
         missed: float | None = None
         while True:
-            line, failure = self._try(request)
-            reason = _why_gone(request, line) if failure is None else "the daemon is gone"
-            if reason is None:
-                if missed is not None:
-                    self._say("the daemon is back")
-                self._was_there = True
-                return line
+            line, failure, reason = b"", None, "the daemon is gone"
+            try:
+                for line in ask(request):
+                    gone = _why_gone(request, line)
+                    if gone is not None:
+                        reason = gone
+                        break
+                    if missed is not None:
+                        self._say("the daemon is back")
+                        missed = None
+                    self._was_there = True
+                    yield line
+                    request = _behind(request, line)
+                else:
+                    return
+            except ConnectionFailed as broken:
+                failure = broken
             now = time.monotonic()
             if missed is None:
                 missed = now
-                if failure is None or self._is_worth_waiting(failure):
-                    self._say(f"{reason}; waiting for it to come back ...")
-                else:
+                if failure is not None and not self._is_worth_waiting(failure):
                     raise failure
+                self._say(f"{reason}; waiting for it to come back ...")
             elif now - missed > PATIENCE_SECONDS:
                 if failure is not None:
                     raise failure
-                return line
+                yield line
+                return
             time.sleep(PAUSE_SECONDS)
-
-    def _try(self, request: Request) -> tuple[bytes, ConnectionFailed | None]:
-        try:
-            return super().exchange(request), None
-        except ConnectionFailed as failure:
-            return b"", failure
 
     def _is_worth_waiting(self, failure: ConnectionFailed) -> bool:
         """Whether a daemon was there. One that is there, and silent, was waited for already."""
         return (self._was_there or failure.received) and not failure.timed_out
+
+
+def _behind(request: Request, line: bytes) -> Request:
+    """What asks for the rest, where a response to it has come."""
+    if isinstance(request, Output) and request.follow and not is_error(line):
+        return msgspec.structs.replace(request, offset=decode(line, OutputResponse).offset)
+    return request
 
 
 def _why_gone(request: Request, line: bytes) -> str | None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import closing
 
 from aptask.cli.patience import PatientClient
 from aptask.cli.screen import Screen
 from aptask.client.answers import is_error
 from aptask.client.blocking import Client
-from aptask.model.messages import Request, Wait
+from aptask.model.messages import Request
 
 
 class WrongUsage(Exception):
@@ -66,12 +67,16 @@ class _PrintingClient(PatientClient):
 
     def exchange(self, request: Request) -> bytes:
         line = super().exchange(request)
-        if is_error(line) or (isinstance(request, self._answers) and not _passes_time(request)):
-            sys.stdout.write(line.decode(errors="replace"))
-            sys.stdout.flush()
+        self._print(request, line)
         return line
 
+    def stream(self, request: Request) -> Generator[bytes]:
+        with closing(super().stream(request)) as lines:
+            for line in lines:
+                self._print(request, line)
+                yield line
 
-def _passes_time(request: Request) -> bool:
-    """Whether this is a follower waiting for more output, and not for the task's end."""
-    return isinstance(request, Wait) and request.timeout is not None
+    def _print(self, request: Request, line: bytes) -> None:
+        if is_error(line) or isinstance(request, self._answers):
+            sys.stdout.write(line.decode(errors="replace"))
+            sys.stdout.flush()

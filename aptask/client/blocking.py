@@ -20,6 +20,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -32,8 +33,13 @@ from aptask.client.connection import Connection, ConnectionFailed
 from aptask.errors import AptaskError
 from aptask.model import messages
 from aptask.model.messages import (
+    Ended,
     GroupLimits,
+    HistoryResponse,
     KeyInfo,
+    LogEntry,
+    LogLevel,
+    LogResponse,
     OutputResponse,
     PingResponse,
     ReloadResponse,
@@ -237,6 +243,62 @@ class Client:
         request = messages.Output(taskid=taskid, offset=offset, limit=limit)
         return self.ask(request, OutputResponse)
 
+    def history(
+        self,
+        limit: int = 50,
+        *,
+        before: str | None = None,
+        name: str | None = None,
+        status: Ended | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        owner: str | None = None,
+    ) -> HistoryResponse:
+        """A page of the tasks that have ended, the last to end first.
+
+        Args:
+            limit: how many at most, up to 1,000.
+            before: the `next` of the page before.
+            name: only runs of this task.
+            status: only those that ended like this.
+            since, until: only those that ended at `since` or later, before `until`; with a zone.
+            owner: for admins: whose, or `*` for everyone's; by default one's own.
+
+        Returns:
+            Its `history`, and `next`: what asks for the page behind it, None where there is none.
+
+        Raises:
+            InvalidArguments: `before` is not the `next` of a page.
+        """
+        request = messages.History(
+            limit=limit,
+            before=before,
+            name=name,
+            status=status,
+            since=since,
+            until=until,
+            owner=owner,
+        )
+        return self.ask(request, HistoryResponse)
+
+    def tasks(self, owner: str = "*", limit: int = 1000, offset: int = 0) -> list[Task]:
+        """Everyone's tasks that have not ended, or one owner's, for admins; see `active`."""
+        request = messages.Tasks(owner=owner, limit=limit, offset=offset)
+        return self.ask(request, messages.TasksResponse).tasks
+
+    def log(
+        self, limit: int = 100, *, after: int | None = None, level: LogLevel | None = None
+    ) -> list[LogEntry]:
+        """Entries of the event log, in the order of their numbers, for admins.
+
+        Args:
+            limit: how many at most, up to 1,000.
+            after: the number that they follow; None: the newest.
+            level: only those of this level.
+        """
+        request = messages.Log(limit=limit, after=after, level=level)
+        return self.ask(request, LogResponse).log
+
     def stats(self) -> StatsResponse:
         """How the daemon is, for admins: what runs and waits, its tasks, disk, connections.
 
@@ -380,6 +442,25 @@ class Client:
                     yield piece.text
                 if piece.end:
                     return
+
+    def follow_log(
+        self, after: int | None = None, level: LogLevel | None = None, limit: int = 100
+    ) -> Iterator[LogEntry]:
+        """Entries of the event log, and what comes, for admins: it does not end by itself.
+
+        Args:
+            after: the number that they follow; None: from the newest `limit` on.
+            level: only those of this level.
+            limit: how many of those that there are.
+
+        Raises:
+            Unavailable: the daemon is being shut down.
+            ConnectionFailed: the connection broke.
+        """
+        request = messages.Log(limit=limit, after=after, level=level, follow=True)
+        with closing(self.stream(request)) as lines:
+            for line in lines:
+                yield from self._decode(line, LogResponse).log
 
     def ask(self, request: Request, answer: type[Answer]) -> Answer:
         """Make any request, and have its response as a struct.

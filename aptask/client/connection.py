@@ -1,4 +1,4 @@
-"""One connection to a daemon: a request's bytes out, a response's line in, one after the other.
+"""One connection to a daemon: a request's bytes out, its responses' lines in, one after the other.
 
 Rules:
 
@@ -65,7 +65,7 @@ class Connection:
         self._answers = self._socket.makefile("rb", buffering=1 << 16)
 
     def exchange(self, request: bytes, timeout: float | None) -> bytes:
-        """Send a request, and read its response.
+        """Send a request, and read its response, or the first of them.
 
         Args:
             request: one JSON object.
@@ -86,17 +86,20 @@ class Connection:
             except (BrokenPipeError, ConnectionResetError):
                 # Who refuses a request before its end, since it is too long, has said so.
                 pass
-            line = self._answers.readline(LONGEST_LINE)
-        except TimeoutError:
-            raise ConnectionFailed(
-                f"no answer from {self._address} within {timeout:g} s",
-                received=received,
-                timed_out=True,
-            ) from None
         except OSError as failure:
-            raise ConnectionFailed(
-                self._broken(failure.strerror or str(failure)), received=received
-            ) from failure
+            raise self._failed(failure, received) from failure
+        return self._read(received)
+
+    def read(self, timeout: float | None) -> bytes:
+        """Read a further response to the request that was sent last, as `exchange` does."""
+        self._socket.settimeout(timeout)
+        return self._read(received=True)
+
+    def _read(self, received: bool) -> bytes:
+        try:
+            line = self._answers.readline(LONGEST_LINE)
+        except OSError as failure:
+            raise self._failed(failure, received) from failure
         if not line.endswith(b"\n"):
             raise ConnectionFailed(self._broken("it was closed"), received=received)
         return line
@@ -112,6 +115,13 @@ class Connection:
         """Close it; it may be closed more than once."""
         self._answers.close()
         self._socket.close()
+
+    def _failed(self, failure: OSError, received: bool) -> ConnectionFailed:
+        if isinstance(failure, TimeoutError):
+            silent = f"no answer from {self._address} within {self._socket.gettimeout():g} s"
+            return ConnectionFailed(silent, received=received, timed_out=True)
+        reason = self._broken(failure.strerror or str(failure))
+        return ConnectionFailed(reason, received=received)
 
     def _broken(self, reason: str) -> str:
         return f"the connection to {self._address} broke before the answer came: {reason}"

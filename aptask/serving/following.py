@@ -5,6 +5,7 @@ Rules:
 - A job is looked at only while somebody waits for what it writes: every `LOOK_SECONDS`, whether it
   has written more. One look is for all who wait; nobody waits who has not taken what there is.
 - A piece is read and made into text once for all who are at the same place.
+- The first response comes at once, though it may be empty: so its client knows that it is heard.
 - Who follows is never left with less than everything: the end of the job is known before its last
   piece is read, and what was written before it is in that.
 """
@@ -117,6 +118,8 @@ class Following:
             # Told of its changes already: an end in between is not missed.
             if (await find()).state is State.ENDED:
                 followed.has_ended = True
+            if self._read(number, followed, offset, limit) is None:
+                yield OutputResponse(text="", offset=offset, end=False)
             while True:
                 piece = self._read(number, followed, offset, limit)
                 if piece is None:

@@ -41,15 +41,15 @@ def test_json_prints_the_response_as_it_came(fake: FakeDaemon, capsys: Capture) 
 def test_json_prints_the_answers_and_not_what_led_to_them(
     daemon_with_tasks: FakeDaemon, capsys: Capture
 ) -> None:
-    daemon_with_tasks.goes(task(), ended())
-    looks = [{"text": "a", "offset": 1, "end": False}, {"text": "", "offset": 1, "end": False}]
-    daemon_with_tasks.answers["output"] = lambda request: (
-        looks.pop(0) if looks else {"text": "b", "offset": 2, "end": True}
-    )
+    daemon_with_tasks.goes(ended())
+    daemon_with_tasks.answers["output"] = lambda request: [
+        {"text": "a", "offset": 1, "end": False},
+        {"text": "b", "offset": 2, "end": True},
+    ]
     assert main(["start", "primes", "100", "--follow", "--json"]) == 0
-    assert [line["response"] for line in lines(capsys)] == [
-        "start", "output", "output", "output", "wait",
-    ]  # fmt: skip
+    printed = lines(capsys)
+    assert [line["response"] for line in printed] == ["start", "output", "output", "wait"]
+    assert [line.get("text") for line in printed] == [None, "a", "b", None]
 
 
 def test_json_of_start_and_wait_is_the_start_and_the_end(

@@ -77,6 +77,26 @@ def test_a_wait_that_breaks_off_is_asked_again(
     assert printed.err == said
 
 
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [(CLOSE, GONE + BACK), (GOING, GONE.replace("is gone", "is shutting down") + BACK)],
+)
+def test_output_that_breaks_off_is_followed_on_from_there(
+    fake: FakeDaemon, capsys: Capture, last: Any, said: str
+) -> None:
+    begun = [{"text": "one ", "offset": 4, "end": False}, last]
+    rest = [
+        {"text": "", "offset": 4, "end": False},
+        {"text": "two", "offset": 7, "end": True},
+    ]
+    fake.answers["output"] = first([begun], lambda request: rest)
+    fake.goes(ended())
+    assert main(["output", "17", "--follow"]) == 0
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("one two", said)
+    assert [request.get("offset", 0) for request in fake.requests[:2]] == [0, 4]
+
+
 def test_json_is_the_answers_that_count(fake: FakeDaemon, capsys: Capture) -> None:
     over = {"task": ended(), "ended": True}
     fake.answers["wait"] = first([GOING], lambda request: over)

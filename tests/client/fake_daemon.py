@@ -10,7 +10,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class FakeDaemon:
     Attributes:
         answers: for each request's name a function from the request to the answer: an object, to
             which what is missing of a response is added; bytes, sent as they are; CLOSE; SILENCE;
-            or a list of these.
+            or a list or an iterator of these.
         requests: those that came, in their order.
         connections: how many were made.
     """
@@ -134,7 +134,8 @@ class FakeDaemon:
                     request = json.loads(line)
                     self.requests.append(request)
                     answer = self.answers[request["request"]](request)
-                    for part in answer if isinstance(answer, list) else [answer]:
+                    many = isinstance(answer, (list, Iterator))
+                    for part in answer if many else [answer]:
                         if part is CLOSE:
                             _end(connected)
                             return

@@ -6,16 +6,23 @@ import inspect
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from aptask.client import Client
-from aptask.errors import BY_CODE, AptaskError, LimitReached, Unauthorized, UnknownTaskid
+from aptask.client import Client, ConnectionFailed
+from aptask.errors import (
+    BY_CODE,
+    AptaskError,
+    LimitReached,
+    Unauthorized,
+    Unavailable,
+    UnknownTaskid,
+)
 from aptask.model.messages import REQUESTS, PingResponse, Task
 from aptask.model.statistics import Executor, Group
-from tests.client.fake_daemon import CLOSE, FakeDaemon, ended, refusal, stats, task
+from tests.client.fake_daemon import CLOSE, SILENCE, FakeDaemon, ended, refusal, stats, task
 
 # One method a request
 
@@ -169,31 +176,64 @@ def test_read_output_goes_on_until_there_is_no_more_for_now(fake: FakeDaemon) ->
         assert "".join(client.read_output("17", offset=5)) == text[5:]
 
 
-def test_follow_output_goes_on_until_the_end_without_a_busy_loop(fake: FakeDaemon) -> None:
-    known = 0
-
-    def wait(request: dict[str, Any]) -> dict[str, Any]:
-        nonlocal known
-        time.sleep(request["timeout"])
-        known += 1
-        return {"task": ended() if known >= 4 else task(), "ended": known >= 4}
-
-    fake.answers["wait"] = wait
-    fake.answers["output"] = _written("abcd", lambda: known, lambda: known >= 4)
+def test_follow_output_gives_each_piece_as_it_comes_until_the_end(fake: FakeDaemon) -> None:
+    fake.answers["output"] = lambda request: [
+        {"text": "", "offset": 5, "end": False},
+        {"text": "one ", "offset": 9, "end": False},
+        {"text": "two", "offset": 12, "end": True},
+        SILENCE,
+    ]
     with Client(fake.tcp) as client:
-        assert list(client.follow_output("17")) == ["a", "b", "c", "d"]
-    assert fake.names().count("output") <= 9
+        assert list(client.follow_output("17", offset=5)) == ["one ", "two"]
+        assert client.ping().protocol == 1
+    followed, ping = fake.requests
+    assert followed.pop("limit") > 0
+    assert followed == {"request": "output", "taskid": "17", "offset": 5, "follow": True}
+    assert ping["request"] == "ping"
 
 
-def test_follow_output_rests_where_a_task_has_ended_and_its_output_has_not(
-    fake: FakeDaemon,
-) -> None:
-    until = time.monotonic() + 0.5
-    fake.answers["wait"] = lambda request: {"task": ended(), "ended": True}
-    fake.answers["output"] = _written("x", lambda: 1, lambda: time.monotonic() > until)
+def test_a_follower_may_be_silent_for_longer_than_an_answer_may_take(fake: FakeDaemon) -> None:
+    def output(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        yield {"text": "one ", "offset": 4, "end": False}
+        time.sleep(0.5)
+        yield {"text": "two", "offset": 7, "end": True}
+
+    fake.answers["output"] = output
+    with Client(fake.tcp, timeout=0.2) as client:
+        assert list(client.follow_output("17")) == ["one ", "two"]
+
+
+def test_who_follows_no_more_leaves_the_client_as_it_was(fake: FakeDaemon) -> None:
+    fake.answers["output"] = lambda request: [{"text": "one ", "offset": 4, "end": False}]
     with Client(fake.tcp) as client:
-        assert list(client.follow_output("17")) == ["x"]
-    assert fake.names().count("output") <= 8
+        for text in client.follow_output("17"):
+            assert text == "one "
+            break
+        assert client.ping().protocol == 1
+    assert fake.connections == 2, "what comes late is not taken for another answer"
+
+
+def test_a_connection_that_breaks_while_one_follows_is_a_failure(fake: FakeDaemon) -> None:
+    fake.answers["output"] = lambda request: [{"text": "one ", "offset": 4, "end": False}, CLOSE]
+    with Client(fake.tcp) as client:
+        following = client.follow_output("17")
+        assert next(following) == "one "
+        with pytest.raises(ConnectionFailed) as broken:
+            next(following)
+    assert broken.value.received
+    assert fake.names() == ["output"]
+
+
+def test_an_error_while_one_follows_is_raised_as_such(fake: FakeDaemon) -> None:
+    fake.answers["output"] = lambda request: [
+        {"text": "one ", "offset": 4, "end": False},
+        refusal("unavailable", "the daemon is shutting down"),
+    ]
+    with Client(fake.tcp) as client:
+        following = client.follow_output("17")
+        assert next(following) == "one "
+        with pytest.raises(Unavailable, match="shutting down"):
+            next(following)
 
 
 # Errors

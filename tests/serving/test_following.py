@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from aptask.model.job import Change, Outcome, Status, change
 from aptask.runner.output import Outputs, Writer
-from aptask.serving.following import LOOK_SECONDS, WOKEN_AT_ONCE
+from aptask.serving.following import LOOK_SECONDS, WOKEN_AT_ONCE, Following
 from tests.serving.fakes import Client, FakeOutputs, Front
 
 
@@ -44,9 +45,9 @@ class Scene:
     def __init__(self, outputs: Any = None) -> None:
         self.front = Front()
         self.outputs: Any = outputs or Counting()
-        # The context has made its followers with the outputs that it was made with.
-        self.front.context.outputs = self.outputs
-        self.front.context.__post_init__()
+        self.front.context.following = Following(
+            self.outputs, self.front.scheduler.publisher.subscribe, self.front.clock
+        )
         self.front.start()
 
     def follow(self, **fields: Any) -> Client:
@@ -70,9 +71,11 @@ class Scene:
 
 
 def told(client: Client) -> list[tuple[str, int, bool]]:
+    """What has come, but for the empty response with which it begins where there is nothing."""
     responses = client.answers()
     assert all(each["response"] == "output" for each in responses)
-    return [(each["text"], each["offset"], each["end"]) for each in responses]
+    pieces = [(each["text"], each["offset"], each["end"]) for each in responses]
+    return [(text, offset, end) for text, offset, end in pieces if text or end]
 
 
 def test_what_is_there_is_told_at_once_and_the_rest_as_it_comes_until_the_end() -> None:
@@ -89,6 +92,16 @@ def test_what_is_there_is_told_at_once_and_the_rest_as_it_comes_until_the_end() 
     client.send(b'{"request":"ping"}')
     assert client.answers()[0]["response"] == "ping"
     assert len(scene.front.context.following) == 0
+
+
+def test_where_there_is_nothing_yet_the_first_response_says_so_at_once() -> None:
+    scene = Scene()
+    client = scene.follow(offset=5)
+    (answer,) = client.answers()
+    assert (answer["text"], answer["offset"], answer["end"]) == ("", 5, False)
+    scene.look()
+    assert client.answers() == []
+    client.lose()
 
 
 def test_what_is_written_right_before_the_end_comes_with_it() -> None:
@@ -174,6 +187,7 @@ def test_another_owners_task_and_one_that_is_not_there_are_answered_alike(taskid
 def test_one_look_and_one_reading_serve_all_who_are_at_the_same_place() -> None:
     scene = Scene()
     clients = [scene.follow(id=number) for number in range(50)]
+    assert all(told(client) == [] for client in clients)
     scene.outputs.looks.clear()
     scene.outputs.reads.clear()
     scene.write(b"one ")
@@ -210,6 +224,7 @@ def pending(scene: Scene) -> list[Any]:
 def test_a_follower_that_does_not_read_costs_nothing_and_goes_on_from_where_it_was() -> None:
     scene = Scene()
     client = scene.follow()
+    assert told(client) == []
     client.transport.take(0)
     scene.write(b"a")
     scene.write(b"b")
@@ -229,6 +244,7 @@ def test_many_followers_go_on_some_at_a_time(monkeypatch: pytest.MonkeyPatch) ->
     scene = Scene()
     clock, turn = scene.front.clock, 1e-6
     clients = [scene.follow() for _ in range(2 * WOKEN_AT_ONCE + 10)]
+    assert all(told(client) == [] for client in clients)
     call_later = clock.callLater
     monkeypatch.setattr(  # what is called without delay is called in the next turn
         clock, "callLater", lambda delay, *call: call_later(max(delay, turn), *call)
@@ -257,6 +273,7 @@ def test_a_follower_that_goes_while_it_is_woken_leaves_the_others_alone() -> Non
 def test_what_cannot_be_read_is_a_fault_of_this_job_alone(logged_failures: list[Any]) -> None:
     scene = Scene()
     client = scene.follow()
+    assert told(client) == []
     scene.outputs.broken = True
     scene.look()
     (answer,) = client.answers()
@@ -331,7 +348,7 @@ def test_however_it_is_written_and_followed_the_text_is_whole(
     scene = Scene()
     client = scene.follow(limit=limit)
     places = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    for start, stop in zip(places, places[1:], strict=False):
+    for start, stop in pairwise(places):
         scene.write(data[start:stop])
     scene.end()
     pieces = told(client)
