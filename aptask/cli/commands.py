@@ -10,7 +10,7 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from aptask.cli import following, keys, numbers, running, show, starting, statistics
+from aptask.cli import following, keys, numbers, past, running, show, starting, statistics
 from aptask.cli.session import Session
 from aptask.errors import AptaskError
 from aptask.model import messages
@@ -245,6 +245,21 @@ COMMANDS: dict[str, Command] = {
         output_options,
         output,
         _STAYING,
+        stays=True,
+    ),
+    "history": Command(
+        "the tasks that have ended, the last first",
+        "aptask history --since 1d --status error\n    what went wrong since yesterday",
+        past.history_options,
+        past.history,
+        (messages.History,),
+    ),
+    "log": Command(
+        "the event log, for admins",
+        "aptask log --follow --level client\n    shows each request that is refused, as it comes",
+        past.log_options,
+        past.log,
+        (messages.Log,),
         stays=True,
     ),
     "stats": Command(

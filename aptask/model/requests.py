@@ -7,7 +7,7 @@ From these come the validation of requests, the table of requests in docs/protoc
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -15,6 +15,10 @@ from msgspec import UNSET, Meta, UnsetType
 Id = str | int | float
 Natural = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
+Ended = Literal["done", "error", "stopped", "interrupted"]
+STATUSES_OF_THE_ENDED: tuple[str, ...] = get_args(Ended)
+LogLevel = Literal["error", "client", "request", "tasking", "statistics"]
+LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)
 Time = Annotated[datetime, Meta(tz=True)]
 _NAME = r"^[\w.@+-]+$(?!\n)"
 """What owners and groups may be called: `$` alone would let a newline pass at the end."""
@@ -179,7 +183,7 @@ class History(Request, kw_only=True, tag_field="request", tag="history"):
     ] = None
     name: Annotated[str | None, Meta(description="only runs of this task")] = None
     status: Annotated[
-        Literal["done", "error", "stopped", "interrupted"] | None,
+        Ended | None,
         Meta(description="only those that ended like this"),
     ] = None
     since: Annotated[
@@ -213,7 +217,7 @@ class Log(Request, kw_only=True, tag_field="request", tag="log"):
         Meta(description="a number: the entries behind it; none: the newest ones"),
     ] = None
     level: Annotated[
-        Literal["error", "client", "request", "tasking", "statistics"] | None,
+        LogLevel | None,
         Meta(description="only entries of this level"),
     ] = None
     follow: Annotated[bool, Meta(description="go on answering with what comes")] = False

@@ -392,7 +392,9 @@ class Scheduler:
 
     def lost(self, message: str) -> None:
         """All that ran is gone; see `IListener`."""
-        self._note(Level.ERROR, f"the runner is lost, with {len(self._ordered)} tasks: {message}")
+        if self._ready or self._ordered:
+            tasks = len(self._ordered)
+            self._note(Level.ERROR, f"the runner is lost; tasks that it had: {tasks}; {message}")
         self._ready = False
         for job in tuple(self._running.values()):
             if job.id in self._ordered:
