@@ -24,6 +24,8 @@ from aptask.client.connection import ConnectionFailed
 from aptask.errors import AptaskError, Unavailable
 from aptask.model.messages import (
     Index,
+    Log,
+    LogResponse,
     Output,
     OutputResponse,
     Request,
@@ -38,7 +40,7 @@ PATIENCE_SECONDS = 30.0
 PAUSE_SECONDS = 0.2
 """Between two tries."""
 
-LOOKING = (Index, Show, Wait, Output)
+LOOKING = (Index, Show, Wait, Output, Log)
 """Requests that change nothing: where they are answered with `unavailable`, the daemon is going."""
 REPEATABLE = (*LOOKING, Start)
 
@@ -134,6 +136,10 @@ def _behind(request: Request, line: bytes) -> Request:
     """What asks for the rest, where a response to it has come."""
     if isinstance(request, Output) and request.follow and not is_error(line):
         return msgspec.structs.replace(request, offset=decode(line, OutputResponse).offset)
+    if isinstance(request, Log) and request.follow and not is_error(line):
+        entries = decode(line, LogResponse).log
+        if entries:
+            return msgspec.structs.replace(request, after=entries[-1].number)
     return request
 
 

@@ -97,6 +97,23 @@ def test_output_that_breaks_off_is_followed_on_from_there(
     assert [request.get("offset", 0) for request in fake.requests[:2]] == [0, 4]
 
 
+def test_a_log_that_breaks_off_is_followed_on_from_the_last_entry(
+    fake: FakeDaemon, capsys: Capture
+) -> None:
+    def entry(number: int) -> dict[str, Any]:
+        texts = dict.fromkeys(("time", "level", "user", "peer", "message"), "x")
+        return {"number": number, **texts}
+
+    begun = [{"log": [entry(6), entry(7)]}, {"log": []}, CLOSE]
+    rest = [{"log": [entry(8)]}, refusal("unauthorized", "the key was revoked")]
+    fake.answers["log"] = first([begun], lambda request: rest)
+    assert main(["log", "--follow", "--limit", "2"]) == 1
+    printed = capsys.readouterr()
+    assert [line.split("\t")[0] for line in printed.out.splitlines()] == ["6", "7", "8"]
+    assert printed.err.startswith(GONE + BACK)
+    assert [request.get("after") for request in fake.requests] == [None, 7]
+
+
 def test_json_is_the_answers_that_count(fake: FakeDaemon, capsys: Capture) -> None:
     over = {"task": ended(), "ended": True}
     fake.answers["wait"] = first([GOING], lambda request: over)
