@@ -11,7 +11,8 @@ or is put off meanwhile changes it: the further behind, the more it is an estima
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from functools import cached_property
 
 from aptask.scheduling.places import Place
 from aptask.scheduling.rounds import Rounds
@@ -23,51 +24,73 @@ class _Tier:
 
     Attributes:
         start: how many jobs are before all of theirs.
+        total: how many theirs are.
     """
 
-    __slots__ = ("places", "rounds", "start")
+    def __init__(self) -> None:
+        self.start = 0
+        self.total = 0
+        self._places: list[Place] = []
 
-    def __init__(self, start: int, places: list[Place]) -> None:
-        self.start = start
-        self.places = sorted(places, key=_turn)
-        self.rounds = Rounds([(place.share.running, len(place.line)) for place in self.places])
+    def add(self, place: Place) -> None:
+        self._places.append(place)
+        self.total += len(place.line)
 
-    def read(self, place: int, offset: int, limit: int) -> list[int]:
+    @cached_property
+    def places(self) -> list[Place]:
+        """The places in the order in which they have their turns in a round."""
+        return sorted(self._places, key=_turn)
+
+    @cached_property
+    def rounds(self) -> Rounds:
+        """The rounds; most tiers are never asked for them."""
+        return Rounds([(place.share.running, len(place.line)) for place in self.places])
+
+    def page(self, offset: int, limit: int) -> list[int]:
+        """Up to `limit` of their numbers as expected, after the first `offset`."""
+        return self.rounds.page(offset, limit, self._read) if offset < self.total and limit else []
+
+    def positions(self, place: Place, offset: int, limit: int) -> list[int]:
+        """The positions of up to `limit` that wait in a place, after its first `offset`."""
+        given = self.rounds.places(self.places.index(place), offset, limit)
+        return [self.start + before + 1 for before in given]
+
+    def _read(self, place: int, offset: int, limit: int) -> list[int]:
         return self.places[place].line.slice(offset, limit)
 
 
 def _turn(place: Place) -> tuple[int, int, int]:
-    """By what the places of one priority have their order within a round."""
     return -place.share.running, place.share.last, place.line.first()
 
 
+def _tier(place: Place) -> tuple[bool, int]:
+    """By what a place belongs to a tier; the least is the first."""
+    return place.share.owner.is_bounded, -place.priority
+
+
 class Forecast:
-    """What is expected of a group, as it was when this was made.
+    """What is expected of a group, as long as `changes` of it does not differ.
 
     Args:
-        group: which must not have changed when this is asked.
+        group: the group.
     """
 
     def __init__(self, group: Group) -> None:
         self._group = group
-        self._tiers: list[_Tier] = []
-        self._found: dict[int, tuple[_Tier, int]] = {}
-        """in which tier a place is, and as which one there, by its index"""
-        tiers: dict[tuple[bool, int], list[Place]] = {}
+        tiers: defaultdict[tuple[bool, int], _Tier] = defaultdict(_Tier)
         for share in group.shares.values():
             for place in share.places.values():
-                tiers.setdefault((share.owner.is_bounded, -place.priority), []).append(place)
+                tiers[_tier(place)].add(place)
+        self._tiers = {key: tiers[key] for key in sorted(tiers)}
         start = 0
-        for key in sorted(tiers):
-            tier = _Tier(start, tiers[key])
-            start += tier.rounds.total
-            self._tiers.append(tier)
-            for order, place in enumerate(tier.places):
-                self._found[place.index] = tier, order
+        for tier in self._tiers.values():
+            tier.start = start
+            start += tier.total
 
     def position(self, place: Place, number: int) -> int:
         """The position, from 1, of a job that waits in a place of this group."""
-        return self._positions(place, place.line.position(number) - 1, 1)[0]
+        offset = place.line.position(number) - 1
+        return self._tiers[_tier(place)].positions(place, offset, 1)[0]
 
     def aside(self, number: int) -> int:
         """The position of a job of this group that is aside."""
@@ -77,9 +100,9 @@ class Forecast:
         """Up to `limit` of the group's jobs after the first `offset`, each with its position."""
         numbers: list[int] = []
         behind = offset
-        for tier in self._tiers:
-            numbers += tier.rounds.page(behind, limit - len(numbers), tier.read)
-            behind = max(0, behind - tier.rounds.total)
+        for tier in self._tiers.values():
+            numbers += tier.page(behind, limit - len(numbers))
+            behind = max(0, behind - tier.total)
         numbers += self._group.aside.slice(behind, limit - len(numbers))
         return list(zip(numbers, range(offset + 1, offset + 1 + len(numbers)), strict=True))
 
@@ -90,13 +113,8 @@ class Forecast:
             place = share.places[-rank]
             wanted = limit - len(page)
             if offset < len(place.line) and wanted:
-                positions = self._positions(place, offset, wanted)
+                positions = self._tiers[_tier(place)].positions(place, offset, wanted)
                 page += zip(place.line.slice(offset, wanted), positions, strict=True)
             offset = max(0, offset - len(place.line))
         aside = share.aside.slice(offset, limit - len(page))
         return page + [(number, self.aside(number)) for number in aside]
-
-    def _positions(self, place: Place, offset: int, limit: int) -> Sequence[int]:
-        tier, order = self._found[place.index]
-        before = tier.start + 1
-        return [before + given for given in tier.rounds.places(order, offset, limit)]

@@ -76,7 +76,7 @@ class Group:
         turns: of those of them that have one, the next first.
         ready: how many of its jobs only wait for their turn.
         aside: those that wait for something else.
-        changes: differs whenever what waits here, or its order, does.
+        changes: differs whenever what is ready, or the order of that, does.
     """
 
     __slots__ = (
@@ -159,13 +159,11 @@ class Share:
         """Have a job wait for something else than its turn."""
         self.aside.add(number)
         self.group.aside.add(number)
-        self.group.changes += 1
 
     def leave_aside(self, number: int) -> None:
         """A job that was set aside is so no more."""
         self.aside.withdraw(number)
         self.group.aside.withdraw(number)
-        self.group.changes += 1
 
     def file(self) -> None:
         """File its turn anew, after any change of what decides it."""

@@ -217,7 +217,7 @@ class AnyHistory(RuleBasedStateMachine):
 def test_any_history_is_as_the_slow_model_has_it() -> None:
     run_state_machine_as_test(
         AnyHistory,
-        settings=settings(max_examples=150, stateful_step_count=40, deadline=None),
+        settings=settings(max_examples=400, stateful_step_count=40, deadline=None),
     )
 
 
@@ -399,6 +399,13 @@ def test_a_delayed_job_starts_once_its_time_has_come(turns: Turns) -> None:
     assert turns.next_time() is None
 
 
+def test_a_delayed_job_that_is_withdrawn_has_no_time_any_more(turns: Turns) -> None:
+    turns.add(1, "alice", "default", not_before=10.0)
+    assert turns.withdraw(1)
+    assert turns.next_time() is None
+    assert turns.launch(10.0) is None
+
+
 def test_very_many_whose_time_has_come_are_taken_in_step_by_step(
     turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -553,6 +560,23 @@ def test_a_job_that_waits_says_why(turns: Turns) -> None:
     assert why(1000) is None
 
 
+def test_a_delay_that_is_over_is_no_reason(turns: Turns) -> None:
+    turns.add(1, "alice", "default", not_before=6.0)
+    assert turns.outlook.why(1, 6.0, str) is None
+
+
+def test_the_order_is_that_of_now_whatever_was_asked_before(turns: Turns) -> None:
+    outlook = turns.outlook
+    for number in (1, 2, 3):
+        turns.add(number, "alice", "default", held=number == 3)
+    assert outlook.listing(None, None, 0, 9) == [(1, 1), (2, 2), (3, 3)]
+    turns.hold(1)
+    assert outlook.listing(None, None, 0, 9) == [(2, 1), (1, 2), (3, 3)]
+    turns.withdraw(3)
+    turns.change(1, group="gpu")
+    assert outlook.listing(None, None, 0, 9) == [(2, 1), (1, 1)]
+
+
 # A million
 
 
@@ -574,7 +598,12 @@ def test_nothing_is_left_of_those_who_have_gone(turns: Turns) -> None:
         while not turns.told:
             turns.tell()
     assert not len(turns)
+    places = len(parts._places._places)
     assert not any(parts._places._places)
+    for number in range(2000, 2100):
+        turns.add(number, "alice", f"group {number % 3}", number)
+        turns.withdraw(number)
+    assert len(parts._places._places) == places
     assert not parts._places._register._pages
     assert not parts._aside
     assert not parts._clock
