@@ -51,9 +51,9 @@ _PAGES_GIVEN_BACK = 1024
 _WORK = (
     """
     CREATE TEMP VIEW work AS SELECT NULL AS plain, NULL AS others, NULL AS courses,
-        NULL AS first, NULL AS count, NULL AS time, NULL AS level, NULL AS log_sum,
-        NULL AS entries, NULL AS more, NULL AS commits, NULL AS next, NULL AS next_event,
-        NULL AS instance, NULL AS applied, NULL AS sum
+        NULL AS told, NULL AS first, NULL AS count, NULL AS time, NULL AS level, NULL AS log_sum,
+        NULL AS entries, NULL AS commits, NULL AS next, NULL AS next_event, NULL AS instance,
+        NULL AS applied, NULL AS sum
     """,
     f"""
     CREATE TEMP TRIGGER do_work INSTEAD OF INSERT ON work BEGIN
@@ -71,22 +71,23 @@ _WORK = (
             started = value->>4, ended = value->>5, fraction = value->>6, message = value->>7,
             exit = value->>8, course_sum = value->>9, result = CAST(value->>10 AS BLOB)
         FROM json_each(new.courses) WHERE jobs.id = value->>0 AND jobs.ended IS NULL;
-        INSERT INTO log (first, count, time, level, sum, entries)
+        INSERT INTO log_tasking ({log.COLUMNS})
         SELECT new.first, new.count, new.time, new.level, new.log_sum, new.entries
-        WHERE new.entries IS NOT NULL;
-        INSERT INTO log (first, count, time, level, sum, entries)
-        SELECT {",".join(f"value->>{place}" for place in range(6))} FROM json_each(new.more);
+        WHERE new.first IS NOT NULL;
+        INSERT INTO log_others ({log.COLUMNS})
+        SELECT {",".join(f"value->>{place}" for place in range(6))} FROM json_each(new.told);
         UPDATE meta SET commits = new.commits, next = new.next, next_event = new.next_event,
             instance = new.instance, applied = new.applied, sum = new.sum;
     END
     """,
 )
 """What is inserted into `work` is done: new jobs and changes, each a JSON array of arrays, and the
-rows of the event log: one, and more of them as JSON.
+rows of the event log: the one of `log_tasking`, and those of `log_others` in the same way.
 
 Most new jobs are plain: queued, and without a key. They have few columns to be taken out of JSON,
 which is most of what a new job costs.
 """
+_NOTHING = (None,) * 4
 _NO_ROW = (None,) * 6
 _BEFORE = """
     SELECT json_group_array(json_array(id, state, task)) FROM jobs
@@ -164,7 +165,7 @@ class Book:
 
     def seal(self) -> None:
         """Enter what belongs to the transaction as a whole: the last before its commit."""
-        self._work([], [], [], [])
+        self._work()
 
     # Writing
 
@@ -183,9 +184,7 @@ class Book:
         number = self.totals.next
         plain: list[tuple[Any, ...]] = []
         others: list[tuple[Any, ...]] = []
-        told: list[tuple[Any, ...]] = []
-        alike: tuple[Any, ...] = ()
-        since = number
+        alike: dict[tuple[Any, ...], list[int]] = {}
         for place, entry in enumerate(entries, number):
             task = self._numbers.get(entry.task) or self._name(entry.task)
             owner = self._numbers.get(entry.owner) or self._name(entry.owner)
@@ -200,26 +199,27 @@ class Book:
             if entry.secrets is not None:
                 self._keep_secret(place, pad(entry.secrets))
             what = entry.owner, entry.peer, entry.task, entry.course[0]
-            if what != alike:
-                if alike:
-                    told.append((since, place - since, *alike))
-                alike, since = what, place
+            if what in alike:
+                alike[what].append(place)
+            else:
+                alike[what] = [place]
         self.totals.next = number + len(entries)
-        if alike:
-            told.append((since, self.totals.next - since, *alike))
         became, changes = self._become(courses) if courses else ([], [])
-        totals = self.totals
-        told += changes
+        told = [(*what, numbers) for what, numbers in alike.items()] + changes
         count = len(entries) + len(changes)
+        tasking: log.Row | None = None
         rows: list[log.Row] = []
         if count or events:
-            rows = log.make_rows(totals.next_event, micros(self._clock()), told, count, events)
-            totals.next_event += count + len(events)
-        self._work(plain, others, [(c.id, *c.values, c.sum, c.result) for c in became], rows)
+            first, now = self.totals.next_event, micros(self._clock())
+            tasking, rows = log.make_rows(first, now, told, count, events)
+            self.totals.next_event += count + len(events)
+        work = plain, others, [(c.id, *c.values, c.sum, c.result) for c in became], rows
+        self._work(tasking, *work)
         return [Added(place) for place in range(number, number + len(entries))]
 
     def _become(self, courses: Sequence[Course]) -> tuple[list[Course], list[log.Entry]]:
         """What has to be entered of changes, and what they tell."""
+        # What would be entered anyway: the pages that are read are those that are written then.
         [text] = self._one(_BEFORE, (_encode([course.id for course in courses]).decode(),))
         rows = msgspec.json.decode(text, type=list[tuple[int, int, int]])
         before = {number: (STATES[state], self._names[task]) for number, state, task in rows}
@@ -239,27 +239,16 @@ class Book:
                 self._forget_secret(course.id)
         return list(last.values()), told
 
-    def _work(
-        self,
-        plain: list[tuple[Any, ...]],
-        others: list[tuple[Any, ...]],
-        courses: list[tuple[Any, ...]],
-        rows: list[log.Row],
-    ) -> None:
+    def _work(self, tasking: log.Row | None = None, *work: list[Any]) -> None:
+        """Do what is in `work`: the new jobs that are plain, others, changes, and what is told."""
         totals = self.totals
-        meta = (
-            totals.commits,
-            totals.next,
-            totals.next_event,
-            totals.instance,
-            totals.applied,
-        )
+        meta = totals.commits, totals.next, totals.next_event, totals.instance, totals.applied
+        texts = [_encode(rows).decode() if rows else None for rows in work]
         self._execute(
             "INSERT INTO work VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
-                *(_encode(work).decode() if work else None for work in (plain, others, courses)),
-                *(rows[0] if rows else _NO_ROW),
-                _encode(rows[1:]).decode() if len(rows) > 1 else None,
+                *(texts or _NOTHING),
+                *(tasking or _NO_ROW),
                 *meta,
                 checksum((self.identity, *meta)),
             ),

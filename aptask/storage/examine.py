@@ -208,11 +208,9 @@ def _check_rows(path: Path, connection: sqlite3.Connection) -> None:
     for row in connection.execute("SELECT name, slots, paused, sum FROM groups"):
         if not settings.is_whole(row):
             raise StoreDamaged(f"{path} is damaged (what is set for the group {row[0]!a} is)")
-    cursor = connection.execute(f"SELECT {log.COLUMNS} FROM log")
-    while rows := cursor.fetchmany(_ROWS_AT_ONCE):
-        for row in rows:
-            if not log.is_whole(row):
-                raise StoreDamaged(f"{path} is damaged (event {row[0]} is)")
+    for row in log.rows(connection.execute):
+        if not log.is_whole(row):
+            raise StoreDamaged(f"{path} is damaged (event {row[0]} is)")
     cursor = connection.execute(f"SELECT {COLUMNS} FROM jobs")
     while rows := cursor.fetchmany(_ROWS_AT_ONCE):
         for row in rows:

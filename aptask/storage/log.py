@@ -2,19 +2,19 @@
 
 Rules:
 
-- What belongs to one transaction is one row, where all of it is of one level; else a row a level,
-  so that no reader of a rare level reads through others. A row is found by the number of its first
-  event.
-- A row's entries are JSON text: `[user, peer, message]`, or, for new jobs that follow each other
-  with all alike, `[first, count, user, peer, task, state]`, from which their messages are made when
-  they are read: a message for each would cost a tenth of what the job does.
+- What belongs to one transaction and is of one level is one row, which is found by the number of
+  its first event. What is told of jobs stands in a table of its own, and what else is told is found
+  by its level: so no reader of a rare level reads through others.
+- A row's entries are JSON text. First come the new jobs in the order of their numbers, all that are
+  alike in one entry, `[user, peer, task, state, [number, ...]]`, from which their messages are made
+  when they are read: a message for each would cost a tenth of what the job does. Then comes, one by
+  one, what else is told: `[user, peer, message]`.
 - A level is stored as its place in `LEVELS`: new ones are added at the end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -32,12 +32,15 @@ from aptask.storage.rows import (
 
 LEVELS = (Level.ERROR, Level.CLIENT, Level.REQUEST, Level.TASKING, Level.STATISTICS)
 LEVEL_CODES = {level: code for code, level in enumerate(LEVELS)}
-PRUNED_AT_ONCE = 2000
+PRUNED_AT_ONCE = 1000
 """How many events one call of `prune` forgets at most, or one row of more."""
-_ROWS_PRUNED_AT_ONCE = 500
 _MILLION = 1e6
 _TASKING = LEVEL_CODES[Level.TASKING]
+_OF_NEW = 5
+"""How long an entry of new jobs is."""
 COLUMNS = "first, count, time, level, sum, entries"
+_PLACE = "first, count"
+_TABLES = ("log_tasking", "log_others")
 
 Entry = tuple[Any, ...]
 """One of a row's entries."""
@@ -69,7 +72,12 @@ def change(course: Course, task: str) -> Entry:
     else:
         what = "is queued again"
     text = f"task {course.id} ({task}) {what}{f': {message}' if message else ''}"
-    return course.by.user, course.by.peer, visible(text)
+    return fit(course.by.user, course.by.peer, text)
+
+
+def fit(user: str, peer: str, message: str) -> Entry:
+    """The entry of an event, fit for one line whoever made it up."""
+    return visible(user), visible(peer), visible(message)
 
 
 # Rows
@@ -90,7 +98,7 @@ def make_row(first: int, count: int, micros: int, level: int, entries: list[Entr
 
 def make_rows(
     first: int, micros: int, tasking: list[Entry], count: int, events: Sequence[Event]
-) -> list[Row]:
+) -> tuple[Row | None, list[Row]]:
     """The rows of a transaction.
 
     Args:
@@ -98,21 +106,24 @@ def make_rows(
         tasking: what is told of jobs, in the form in which it is stored.
         count: how many events that is.
         events: what else is told.
+
+    Returns:
+        the one for `log_tasking`, and those for `log_others`.
     """
+    others: dict[int, list[Entry]] = {}
+    for event in events:
+        told = fit(event.author.user, event.author.peer, event.message)
+        if event.level is Level.TASKING:
+            tasking, count = [*tasking, told], count + 1
+        else:
+            others.setdefault(LEVEL_CODES[event.level], []).append(told)
+    row = make_row(first, count, micros, _TASKING, tasking) if count else None
+    first += count
     rows = []
-    if count:
-        rows.append(make_row(first, count, micros, _TASKING, tasking))
-        first += count
-    coded = [(LEVEL_CODES[event.level], event) for event in events]
-    coded.sort(key=lambda one: one[0])
-    for level, group in groupby(coded, lambda one: one[0]):
-        entries: list[Entry] = [
-            (visible(event.author.user), visible(event.author.peer), visible(event.message))
-            for _, event in group
-        ]
+    for level, entries in sorted(others.items()):
         rows.append(make_row(first, len(entries), micros, level, entries))
         first += len(entries)
-    return rows
+    return row, rows
 
 
 def is_whole(row: Sequence[Any]) -> bool:
@@ -129,15 +140,13 @@ def _logged(row: Row) -> Iterator[Logged]:
 
 
 def _told(entries: list[Any]) -> Iterator[tuple[Author, str]]:
+    new = sorted((job, entry) for entry in entries if len(entry) == _OF_NEW for job in entry[-1])
+    for job, (user, peer, task, state, _) in new:
+        yield Author(user, peer), entered(job, task, STATES[state])
     for entry in entries:
-        if isinstance(entry[0], str):
+        if len(entry) != _OF_NEW:
             user, peer, message = entry
             yield Author(user, peer), message
-        else:
-            job, count, user, peer, task, state = entry
-            author = Author(user, peer)
-            for number in range(job, job + count):
-                yield author, entered(number, task, STATES[state])
 
 
 # Reading and forgetting
@@ -149,48 +158,24 @@ def read(execute: Execute, after: int | None, limit: int, level: Level | None) -
     Raises:
         Unreadable: a row of them is damaged.
     """
-    rows = _rows_of(execute, after, limit, level)
+    if after is None:
+        places = _find(execute, _PLACE, 0, LARGEST, level, limit, newest=True)
+    else:
+        after = min(after, LARGEST - 1)
+        places = [
+            (first, count)
+            for first, count in _find(execute, _PLACE, 0, after, level, 1, newest=True)
+            if first + count - 1 > after
+        ]
+        places += _find(execute, _PLACE, after + 1, LARGEST, level, limit)
+    wanted = _enough(places, limit, after)
+    rows = _find(execute, COLUMNS, wanted[0][0], wanted[-1][0], level) if wanted else []
     if not all(map(is_whole, rows)):
         raise Unreadable("what was kept of the event log is damaged")
     logged = [one for row in rows for one in _logged(row)]
     if after is None:
         return logged[-limit:]
     return [one for one in logged if one.number > after][:limit]
-
-
-def _rows_of(execute: Execute, after: int | None, limit: int, level: Level | None) -> list[Row]:
-    """The rows that hold these events, in their order, and no more rows than events."""
-    condition, code = ("", ()) if level is None else (" AND level = ?", (LEVEL_CODES[level],))
-
-    def places(comparison: str, number: int, order: str, most: int) -> list[tuple[int, int]]:
-        [text] = execute(
-            "SELECT json_group_array(json_array(first, count)) FROM (SELECT first, count FROM log"
-            f" WHERE first {comparison} ?{condition} ORDER BY first {order} LIMIT ?)",
-            (number, *code, most),
-        ).fetchone()
-        return sorted(msgspec.json.decode(text, type=list[tuple[int, int]]))
-
-    if after is None:
-        found = places("<=", LARGEST, "DESC", limit)[::-1]
-    else:
-        after = min(after, LARGEST - 1)
-        within = places("<=", after, "DESC", 1)
-        found = places(">=", within[0][0] if within else 0, "ASC", limit + 1)
-        found = [(first, count) for first, count in found if first + count - 1 > after]
-    enough = 0
-    for place, (first, count) in enumerate(found, 1):
-        enough += count if after is None else first + count - 1 - max(first - 1, after)
-        if enough >= limit:
-            found = found[:place]
-            break
-    if not found:
-        return []
-    [text] = execute(
-        f"SELECT json_group_array(json_array({COLUMNS})) FROM log"
-        f" WHERE first BETWEEN ? AND ?{condition}",
-        (min(found)[0], max(found)[0], *code),
-    ).fetchone()
-    return sorted(msgspec.json.decode(text, type=list[Row]))
 
 
 def prune(execute: Execute, following: int, before: int, most: int) -> int:
@@ -203,17 +188,73 @@ def prune(execute: Execute, following: int, before: int, most: int) -> int:
     Returns:
         how many were forgotten.
     """
-    [text] = execute(
-        "SELECT json_group_array(json_array(first, count, time)) FROM"
-        " (SELECT first, count, time FROM log ORDER BY first LIMIT ?)",
-        (_ROWS_PRUNED_AT_ONCE,),
-    ).fetchone()
     forgotten, last = 0, 0
-    for first, count, time in sorted(msgspec.json.decode(text, type=list[tuple[int, int, int]])):
+    columns = "first, count, time"
+    for first, count, time in _find(execute, columns, 0, LARGEST, None, PRUNED_AT_ONCE):
         is_old = time < before or first + count <= following - most
         if not is_old or (forgotten and forgotten + count > PRUNED_AT_ONCE):
             break
         forgotten, last = forgotten + count, first
     if forgotten:
-        execute("DELETE FROM log WHERE first <= ?", (last,))
+        for table in _TABLES:
+            execute(f"DELETE FROM {table} WHERE first <= ?", (last,))
     return forgotten
+
+
+def rows(execute: Execute) -> Iterator[Row]:
+    """All rows there are, to be looked at."""
+    for table in _TABLES:
+        yield from execute(f"SELECT {COLUMNS} FROM {table}")
+
+
+def _find(
+    execute: Execute,
+    columns: str,
+    low: int,
+    high: int,
+    level: Level | None,
+    limit: int = -1,
+    *,
+    newest: bool = False,
+) -> list[Any]:
+    """Rows by the numbers of their first events, in their order, in one step of SQLite's.
+
+    Args:
+        columns: which are wanted; `first` is the first of them.
+        low, high: the least and the highest number.
+        level: of which level; None: of all.
+        limit: how many are enough, for each table; -1: all.
+        newest: whether they are those with the highest numbers; else with the lowest.
+    """
+    parts: list[str] = []
+    values: list[int] = []
+    for table, condition, code in _tables(level):
+        parts.append(
+            f"SELECT * FROM (SELECT {columns} FROM {table} WHERE first BETWEEN ? AND ?{condition}"
+            f" ORDER BY first {'DESC' if newest else 'ASC'} LIMIT ?)"
+        )
+        values += [low, high, *code, limit]
+    [text] = execute(
+        f"SELECT json_group_array(json_array({columns})) FROM ({' UNION ALL '.join(parts)})",
+        values,
+    ).fetchone()
+    return sorted(msgspec.json.decode(text))
+
+
+def _tables(level: Level | None) -> list[tuple[str, str, tuple[int, ...]]]:
+    """The tables with events of a level, and which of their rows are of it."""
+    if level is None:
+        return [(table, "", ()) for table in _TABLES]
+    if level is Level.TASKING:
+        return [("log_tasking", "", ())]
+    return [("log_others", " AND level = ?", (LEVEL_CODES[level],))]
+
+
+def _enough(places: list[tuple[int, int]], limit: int, after: int | None) -> list[tuple[int, int]]:
+    """As many rows as it takes: the last ones, or the first ones with events after a number."""
+    number = 0
+    for taken, (first, count) in enumerate(places[::-1] if after is None else places, 1):
+        number += count if after is None else first + count - 1 - max(first - 1, after)
+        if number >= limit:
+            return places[-taken:] if after is None else places[:taken]
+    return places

@@ -99,8 +99,7 @@ class MemoryStore:
             became.secrets = None if job.state is State.ENDED else before.secrets
             self._book_of(job.state)[job.id] = became
             if job.state is not before.state:
-                user, peer, message = log.change(rows.course(job, by), job.task)
-                self._tell(Event(Level.TASKING, message, Author(user, peer)))
+                self._tell(Level.TASKING, *log.change(rows.course(job, by), job.task))
         return succeed(None)
 
     def apply(self, instance: str, number: int) -> Deferred[None]:
@@ -176,7 +175,8 @@ class MemoryStore:
     def log(self, events: Sequence[Event]) -> Deferred[None]:
         """Enter events; see `IStore`."""
         for event in events:
-            self._tell(event)
+            author = event.author
+            self._tell(event.level, *log.fit(author.user, author.peer, event.message))
         return succeed(None)
 
     def read_log(
@@ -266,11 +266,12 @@ class MemoryStore:
         entered.id = self._last
         self._book_of(job.state)[self._last] = entered
         message = log.entered(self._last, job.task, job.state)
-        self._tell(Event(Level.TASKING, message, Author(job.owner, peer)))
+        self._tell(Level.TASKING, job.owner, peer, message)
         return self._last
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, level: Level, user: str, peer: str, message: str) -> None:
         self.logged += 1
+        event = Event(level, message, Author(user, peer))
         self._events.append(Logged(self.logged, self._clock(), event))
 
     def _forget_key(self, keys: _Keys, key: _Key | None, number: int) -> None:

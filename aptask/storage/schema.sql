@@ -66,8 +66,9 @@ CREATE TABLE secrets (
     value BLOB NOT NULL
 );
 
--- The event log: log.py says what is in a row.
-CREATE TABLE log (
+-- The event log, in two parts, numbered as one: log.py says what is in a row. What is told of tasks
+-- needs no index, which nearly every transaction would have to enter something in.
+CREATE TABLE log_tasking (
     first INTEGER PRIMARY KEY,   -- the number of its first event
     count INTEGER NOT NULL,
     time INTEGER NOT NULL,       -- of writing
@@ -75,7 +76,15 @@ CREATE TABLE log (
     sum INTEGER NOT NULL,
     entries TEXT NOT NULL
 );
-CREATE INDEX log_level ON log (level);
+CREATE TABLE log_others (
+    first INTEGER PRIMARY KEY,   -- the number of its first event
+    count INTEGER NOT NULL,
+    time INTEGER NOT NULL,       -- of writing
+    level INTEGER NOT NULL,
+    sum INTEGER NOT NULL,
+    entries TEXT NOT NULL
+);
+CREATE INDEX log_level ON log_others (level);
 
 -- Each value is a key's JSON text, padded as a secret is.
 CREATE TABLE keys (
