@@ -206,8 +206,6 @@ class Following:
     def _wake_some(self) -> None:
         self._waking = None
         for _ in range(min(len(self._woken), WOKEN_AT_ONCE)):
-            woken = self._woken.popleft()
-            if not woken.called:  # else its client has gone
-                woken.callback(None)
+            self._woken.popleft().callback(None)  # one whose client has gone takes no notice
         if self._woken:
             self._waking = self._clock.callLater(0, self._wake_some)

@@ -216,6 +216,32 @@ def test_a_job_is_looked_at_only_while_somebody_waits_for_it() -> None:
     assert scene.front.scheduler.publisher.count() == 0
 
 
+def test_who_has_gone_is_waited_for_no_more_while_others_stay() -> None:
+    scene = Scene()
+    slow, gone = scene.follow(), scene.follow()
+    assert told(slow) == []
+    slow.transport.take(0)
+    scene.write(b"a")
+    scene.write(b"b")
+    gone.lose()
+    scene.outputs.looks.clear()
+    scene.look()
+    scene.look()
+    assert scene.outputs.looks == []
+    slow.lose()
+
+
+def test_what_came_piece_by_piece_is_one_piece_for_who_comes_later() -> None:
+    scene = Scene()
+    first = scene.follow()
+    scene.write(b"a")
+    scene.write(b"b")
+    assert told(first) == [("a", 1, False), ("b", 2, False)]
+    assert told(later := scene.follow()) == [("ab", 2, False)]
+    first.lose()
+    later.lose()
+
+
 def pending(scene: Scene) -> list[Any]:
     """What is called later on behalf of followers."""
     return [call for call in scene.front.clock.getDelayedCalls() if "Following" in str(call.func)]
