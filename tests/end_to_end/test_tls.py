@@ -64,6 +64,28 @@ def test_requests_are_answered_over_tls(encrypted: tuple[Any, int], certificate:
         assert answers.readline() == b""
 
 
+def test_output_is_followed_over_tls_by_one_who_reads_late(
+    encrypted: tuple[Any, int], certificate: Path
+) -> None:
+    daemon, port = encrypted
+    context = ssl.create_default_context(cafile=str(certificate.with_name("certificate.pem")))
+    script = "yes 'a line of text' | head -c 10M"
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=30) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as connection,
+        connection.makefile("rb") as answers,
+    ):
+        started = daemon.ask("start", name="program", arguments=[["sh", "-c", script]])
+        follow = {"key": daemon.admin_key, "request": "output", "follow": True}
+        connection.sendall(json.dumps({**follow, "taskid": started["taskid"]}).encode() + b"\n")
+        assert daemon.ask("wait", taskid=started["taskid"])["task"]["status"] == "done"
+        size, end = 0, False
+        while not end:
+            piece = json.loads(answers.readline())
+            size, end = size + len(piece["text"]), piece["end"]
+        assert size == piece["offset"] == 10 << 20
+
+
 def test_the_command_talks_tls(encrypted: tuple[Any, int], certificate: Path) -> None:
     daemon, port = encrypted
     said = subprocess.run(
