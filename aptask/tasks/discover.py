@@ -17,7 +17,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -101,8 +100,8 @@ def _ask(request: Request) -> Discovered:
     limit = 30.0 + 6 * request.timeout
     root = str(Path(__file__).parents[2])
     # A file for what it says last: a process that an author's module has left behind may hold a
-    # pipe open for ever.
-    with tempfile.TemporaryFile() as errors:
+    # pipe open for ever. It is in memory: there may be no folder that can be written to.
+    with open(os.memfd_create("errors"), "w+b") as errors:
         try:
             ended = subprocess.run(
                 # -P: what lies in the current folder must not be imported by accident.

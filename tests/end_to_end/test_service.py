@@ -271,7 +271,7 @@ def test_a_data_folder_that_is_open_to_others_is_refused(tools: Any, tmp_path: P
 def test_a_closed_terminal_ends_nothing(tools: Any, daemons: Callable[..., Any]) -> None:
     daemon = daemons()
     daemon.process.send_signal(signal.SIGHUP)
-    tools.wait_until(lambda: "SIGHUP is passed over" in daemon.log.read_text(), "it is logged")
+    tools.wait_until(lambda: "reloaded: " in daemon.log.read_text(), "it is logged")
     assert daemon.run("sleep", 0.01)["status"] == "done"
 
 
