@@ -16,7 +16,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
@@ -61,6 +61,7 @@ from aptask.system import (
     steady_clock,
 )
 from aptask.tasks.catalog import Catalog
+from aptask.upkeep import Upkeep
 from aptask.version import __version__
 
 LATE_SECONDS = 5.0
@@ -70,11 +71,6 @@ MEASURED = (DATABASE, OUTPUT_FOLDER, spool.FOLDER, processes.LOG)
 """What counts as the daemon's in the data folder, by how the names begin."""
 OPEN_SECONDS = 0.2
 """How long the start waits for the queue: what takes longer is waited for while clients come."""
-REMOVED_AT_ONCE = 1000
-"""How many outputs are held against the book at once."""
-PRUNE_SECONDS = 60.0
-PRUNE_AGAIN_SECONDS = 0.1
-"""The pause between two steps, while there is more to be pruned."""
 END_SECONDS = 3.0
 """What is left of `stop_deadline` when the last job has been killed, for everything else."""
 SPARE_DESCRIPTORS = 200
@@ -145,7 +141,6 @@ class AptaskService(Service):
         self._daemonised = daemonised
         self._logfile = logfile
         self._ports: list[IListeningPort] = []
-        self._pruning: Any = None
         self._lock: Any = None
         self._stopping = False
         self._is_told_to_stop = False
@@ -230,6 +225,16 @@ class AptaskService(Service):
             opening=self._opening,
             failures=self._plan.failures,
         )
+        self._upkeep = Upkeep(
+            scheduler=self._scheduler,
+            store=self._store,
+            outputs=self._outputs,
+            limits=lambda: self._context.limits,
+            requests=lambda: sum(self._context.traffic.requests.values()),
+            clock=self._reactor,
+            wall=time.time,
+            in_thread=deferToThread,
+        )
         self._tell_of(self._plan)
         self._factory = RequestFactory(Dispatcher(self._context), settings.limits, self._reactor)
         for endpoint in settings.listen:
@@ -267,9 +272,8 @@ class AptaskService(Service):
         self._context.opening = None
         self._opening.callback(None)
         self._executor.start(self._scheduler, applied)
-        self._pruning = self._reactor.callLater(PRUNE_SECONDS, self._prune)
+        self._upkeep.start()
         calm_collector()
-        Deferred.fromCoroutine(self._remove_unknown()).addErrback(self._not_pruned)
         notify_systemd("READY=1")
         self._log.info(
             "aptask {version} serves; stop it with Ctrl-C or `kill {pid}`",
@@ -314,35 +318,6 @@ class AptaskService(Service):
         keyring.replace(Source.LOCAL, [local])
         keyring.replace(Source.CONFIGURATION, self._settings.keys)
         return keyring
-
-    def _prune(self) -> None:
-        """Forget old history: a step now, and the next soon if there was something to forget."""
-
-        def remove(jobs: Iterable[int]) -> None:
-            for job in jobs:
-                self._outputs.remove(job)
-            pause = PRUNE_AGAIN_SECONDS if jobs else PRUNE_SECONDS
-            if not self._stopping:
-                self._pruning = self._reactor.callLater(pause, self._prune)
-
-        def failed(failure: Failure) -> None:
-            self._not_pruned(failure)
-            remove(())
-
-        self._scheduler.prune().addCallbacks(remove, failed)
-
-    async def _remove_unknown(self) -> None:
-        """Remove outputs of jobs that are not in the book: a daemon may have died in between."""
-        kept = sorted(await deferToThread(self._outputs.jobs))
-        for start in range(0, len(kept), REMOVED_AT_ONCE):
-            step = kept[start : start + REMOVED_AT_ONCE]
-            known = await self._store.get_many(step)
-            for number in set(step) - {job.id for job in known}:
-                self._outputs.remove(number)
-
-    def _not_pruned(self, failure: Failure) -> None:
-        if not self._stopping:
-            self._log.failure("old history could not be removed", failure)
 
     # Another configuration
 
@@ -418,8 +393,7 @@ class AptaskService(Service):
         self._log.info("stopping; a second signal ends all tasks at once")
         self._stopping = self._is_told_to_stop = True
         self._reloader.close()
-        if self._pruning is not None and self._pruning.active():
-            self._pruning.cancel()
+        self._upkeep.stop()
         self._scheduler.close()
         if not self._opening.called:
             self._opening.errback(Unavailable("the daemon is shutting down"))
@@ -433,6 +407,8 @@ class AptaskService(Service):
         # Whatever does not end in time must not hold up the end of this process.
         late = self._reactor.callLater(deadline + LATE_SECONDS, self._ended, None, stopped)
         ended = gatherResults(parts).addErrback(self._failed)
+        if self._context.opening is None:
+            ended.addCallback(lambda _: self._upkeep.close())
         ended.addCallback(lambda _: self._store.close()).addErrback(self._failed)
         ended.addCallback(self._ended, stopped)
         return stopped.addCallback(lambda _: late.cancel() if late.active() else None)

@@ -34,6 +34,7 @@ ROOMS = [
     "plan",
     "listening",
     "reloading",
+    "upkeep",
     "service",
 ]
 """From the ground up: a room imports only from itself and from those above it in this list."""
@@ -79,6 +80,7 @@ OTHERS: dict[str, set[str]] = {
     "plan": {"msgspec"},
     "listening": {"twisted"},
     "reloading": {"twisted.internet.defer", "twisted.python.failure"},
+    "upkeep": {"twisted"},
     "service": {"twisted"},
     "client": {"msgspec"},
     "cli": {"msgspec", "rich"},
