@@ -207,3 +207,38 @@ def test_the_index_of_the_protocol_page_is_what_the_daemon_answers(taught: Any) 
     assert example is not None
     (shown,) = json.loads(example[1])
     assert shown in taught.ask("index")["index"]
+
+
+def test_what_the_page_says_of_changing_a_daemon_that_runs_works(
+    daemons: Callable[..., Any], tools: Any
+) -> None:
+    lines = commands(chapter("running.md", "Changing it while it runs"))
+    (check,) = [line for line in commands(PAGES["running.md"]) if line.endswith("--check")]
+    assert {line.split()[1] for line in lines if line.startswith("aptask ")} == {
+        "reload",
+        "limits",
+        "drain",
+        "shutdown",
+    }
+    daemon = daemons(config="slots = 1\n")
+    taskid = daemon.ask("start", name="sleep", arguments=[0.5])["taskid"]
+    said = subprocess.run(
+        ["bash", "-euxc", "\n".join([check, *lines])],
+        cwd=daemon.folder,
+        env={
+            **os.environ,
+            "APTASK_DATA": str(daemon.data),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    assert "slots: 1" in said.stdout
+    assert "default\t8\tyes\n" in said.stdout
+    assert "gpu\t1\tno\n" in said.stdout
+    assert daemon.process.wait(30) == 0
+    daemon.start()
+    assert daemon.ask("show", taskid=taskid)["task"]["status"] == "done"
