@@ -280,6 +280,22 @@ def test_a_runner_that_no_daemon_comes_back_to_ends_its_jobs_and_itself(
     assert "0.5 s" in task["message"]
 
 
+def test_a_reload_says_how_long_a_runner_waits_for_a_daemon_and_whether_jobs_go_on(
+    daemons: Callable[..., Any], tools: Any, tmp_path: Path
+) -> None:
+    daemon = daemons(config="")
+    job = Job(daemon, tools, tmp_path / "a")
+    pid, runner = job.wait_until_it_runs(), daemon.runner
+    (daemon.folder / "aptask.toml").write_text("keep_running = true\norphan_timeout = 1.0\n")
+    assert daemon.ask("reload")["restart"] == []
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.process.wait(20)
+    assert is_alive(pid)
+    tools.wait_until(lambda: not is_alive(pid) and not is_alive(runner), "they have ended")
+    daemon.start()
+    assert "1 s" in waited(daemon, job)["message"]
+
+
 def test_the_machine_was_restarted_says_so(own: Any, tools: Any, tmp_path: Path) -> None:
     job = Job(own, tools, tmp_path / "a")
     job.wait_until_it_runs()

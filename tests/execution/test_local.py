@@ -124,6 +124,22 @@ def runner_of(executor: LocalExecutor) -> int:
     return executor._process.pid
 
 
+def test_a_runner_has_descriptors_for_as_many_jobs_as_room_is_made_for(folder: Path) -> None:
+    executor = LocalExecutor(reactor, folder, os.environ, descriptors=300)
+    allowed: list[tuple[int, int]] = []
+
+    class Running:
+        pid = 17
+
+    executor._process = Running()  # type: ignore[assignment]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "allow_descriptors", lambda *given: allowed.append(given))
+        executor.make_room(1)
+        executor.make_room(1000)
+        executor.make_room(0)
+    assert allowed == [(17, 300), (17, 8200), (17, 300)]
+
+
 def test_it_is_an_executor(executor: LocalExecutor) -> None:
     assert verifyObject(IExecutor, executor)
 

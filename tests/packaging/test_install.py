@@ -154,9 +154,14 @@ def files_of(folder: Path, *roots: str) -> set[str]:
     return set(listed.stdout.split("\n")) - {""}
 
 
-def test_the_wheel_holds_the_code_and_nothing_else(source: Path, built: dict[str, Path]) -> None:
+def test_the_wheel_holds_the_code_the_units_and_nothing_else(
+    source: Path, built: dict[str, Path]
+) -> None:
     held = {name for name in members(built["wheel"]) if ".dist-info/" not in name}
-    assert held == files_of(source, "aptask", "twisted")
+    data = {name for name in held if ".data/" in name}
+    assert held - data == files_of(source, "aptask", "twisted")
+    installed = {name.partition(".data/data/share/aptask/")[2] for name in data}
+    assert installed == {name.removeprefix("docs/") for name in files_of(source, "docs/systemd")}
     assert [name for name in members(built["wheel"]) if name.endswith("/LICENSE")]
 
 
