@@ -54,9 +54,10 @@ _encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
 # What becomes of jobs
 
 
-def entered(number: int, task: str, state: State) -> str:
-    """What is said of a new job."""
-    return visible(f"task {number} ({task}) is {'queued' if state is State.QUEUED else 'running'}")
+def entered(job: int, user: str, peer: str, task: str, state: State) -> Entry:
+    """The entry that tells of a new job."""
+    what = "queued" if state is State.QUEUED else "running"
+    return fit(user, peer, f"task {job} ({task}) is {what}")
 
 
 def change(course: Course, task: str) -> Entry:
@@ -133,20 +134,17 @@ def is_whole(row: Sequence[Any]) -> bool:
 
 
 def _logged(row: Row) -> Iterator[Logged]:
-    number, _, micros, level, _, text = row
-    for author, message in _told(msgspec.json.decode(text)):
-        yield Logged(number, micros / _MILLION, Event(LEVELS[level], message, author))
-        number += 1
+    first, _, micros, level, _, text = row
+    for number, (user, peer, message) in enumerate(_told(msgspec.json.decode(text)), first):
+        event = Event(LEVELS[level], message, Author(user, peer))
+        yield Logged(number, micros / _MILLION, event)
 
 
-def _told(entries: list[Any]) -> Iterator[tuple[Author, str]]:
+def _told(entries: list[Any]) -> Iterator[Entry]:
     new = sorted((job, entry) for entry in entries if len(entry) == _OF_NEW for job in entry[-1])
     for job, (user, peer, task, state, _) in new:
-        yield Author(user, peer), entered(job, task, STATES[state])
-    for entry in entries:
-        if len(entry) != _OF_NEW:
-            user, peer, message = entry
-            yield Author(user, peer), message
+        yield entered(job, user, peer, task, STATES[state])
+    yield from (entry for entry in entries if len(entry) != _OF_NEW)
 
 
 # Reading and forgetting

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from itertools import islice
+from heapq import nsmallest
 
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
@@ -28,7 +28,7 @@ _Keys = dict[_Key, list[int]]
 
 @implementer(IStore)
 class MemoryStore:
-    """Jobs by their numbers; those that have ended are kept apart, in the order of their ends.
+    """Jobs by their numbers; those that have ended are kept apart.
 
     Args:
         clock: the time, in seconds since the epoch, as events are stamped with it; by default it
@@ -139,9 +139,10 @@ class MemoryStore:
     def prune(self, before: float, most: int) -> Deferred[list[int]]:
         """Forget old jobs; see `IStore`."""
         surplus = max(0, len(self._ended) - most)
+        oldest = nsmallest(PRUNED_AT_ONCE, self._ended.values(), _place)
         pruned = [
             job.id
-            for place, job in enumerate(islice(self._ended.values(), PRUNED_AT_ONCE))
+            for place, job in enumerate(oldest)
             if place < surplus or (job.ended or 0.0) < before
         ]
         for number in pruned:
@@ -154,11 +155,8 @@ class MemoryStore:
     def history(self, wanted: Wanted, limit: int) -> Deferred[list[Job]]:
         """A page of ended jobs; see `IStore`."""
 
-        def place(job: Job) -> tuple[int, int]:
-            return rows.micros(job.ended or 0.0), job.id
-
         def is_wanted(job: Job) -> bool:
-            ended, _ = place(job)
+            ended, _ = _place(job)
             before = wanted.before
             return (
                 wanted.owner in (None, job.owner)
@@ -166,10 +164,10 @@ class MemoryStore:
                 and wanted.status in (None, job.status)
                 and (wanted.since is None or ended >= rows.micros(wanted.since))
                 and (wanted.until is None or ended < rows.micros(wanted.until))
-                and (before is None or place(job) < (rows.micros(before[0]), before[1]))
+                and (before is None or _place(job) < (rows.micros(before[0]), before[1]))
             )
 
-        found = sorted(filter(is_wanted, self._ended.values()), key=place, reverse=True)
+        found = sorted(filter(is_wanted, self._ended.values()), key=_place, reverse=True)
         return succeed([copy(job) for job in found[:limit]])
 
     def log(self, events: Sequence[Event]) -> Deferred[None]:
@@ -265,8 +263,8 @@ class MemoryStore:
         entered = copy(job)
         entered.id = self._last
         self._book_of(job.state)[self._last] = entered
-        message = log.entered(self._last, job.task, job.state)
-        self._tell(Level.TASKING, job.owner, peer, message)
+        told = log.entered(self._last, job.owner, peer, job.task, job.state)
+        self._tell(Level.TASKING, *told)
         return self._last
 
     def _tell(self, level: Level, user: str, peer: str, message: str) -> None:
@@ -290,3 +288,8 @@ class MemoryStore:
             if number in book:
                 return copy(book[number])
         return None
+
+
+def _place(job: Job) -> tuple[int, int]:
+    """Where a job that has ended stands in the history."""
+    return rows.micros(job.ended or 0.0), job.id

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -14,7 +16,11 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from aptask.errors import ConfigurationError, Unavailable
+from aptask.model.event import Event, Level
+from aptask.model.group import GroupSetting
+from aptask.model.history import Wanted
 from aptask.model.job import Change, Job, Outcome, Status, change
+from aptask.model.key import Key
 from aptask.storage import writer
 from aptask.storage.memory import MemoryStore
 from aptask.storage.store import SQLiteStore
@@ -34,6 +40,9 @@ class Session:
         self._asked = 0
         self._jobs: dict[int, Job] = {}
         self.acknowledged: dict[int, str] = {}
+        self.told: list[str] = []
+        self.keys: list[str] = []
+        self.groups: dict[str, GroupSetting] = {}
         self.refused: set[str] = set()
         self.updates: list[tuple[Job, Deferred[None]]] = []
 
@@ -48,7 +57,33 @@ class Session:
             self._update(number, Change.FINISH, applied=("runner", number))
         with contextlib.suppress(Unavailable):
             self._bench.result(self._store.prune(0.0, 2))
+        self._set()
         self._add(1)
+
+    def _set(self) -> None:
+        """Log something, enter keys and a group, forget a key."""
+        self._ask([f"of {level}" for level in Level], self._store.log)
+        for name in ("amy", "bob"):
+            key = Key(name, "user", bytes(32))
+            if self._ask([f"addkey {name}"], partial(self._store.add_key, key)):
+                self.keys.append(name)
+        if "amy" in self.keys and self._ask(["revoke amy"], partial(self._store.remove_key, "amy")):
+            self.keys.remove("amy")
+        setting = GroupSetting(3, True)
+        if self._ask(["limits gpu"], partial(self._store.set_group, "gpu", setting)):
+            self.groups["gpu"] = setting
+
+    def _ask(self, told: list[str], ask: Any) -> bool:
+        """Whether something was done that is told of."""
+        levels = itertools.cycle(Level)
+        try:
+            self._bench.result(
+                ask([Event(level, text) for level, text in zip(levels, told, strict=False)])
+            )
+        except Unavailable:
+            return False
+        self.told += told
+        return True
 
     def _add(self, count: int, secrets: bytes | None = None, **keys: str) -> list[int]:
         jobs = []
@@ -67,17 +102,21 @@ class Session:
             job.id = one.id
             self._jobs[one.id] = job
             self.acknowledged[one.id] = job.task
+            self.told.append(f"task {one.id} ({job.task}) is queued")
         return [one.id for one in added]
 
     def _update(self, number: int, what: Change, **more: Any) -> None:
         job = self._jobs[number]
         change(job, what, 3.0 + number, Outcome(Status.DONE))
+        became = "is running" if what is Change.LAUNCH else "has ended: done"
+        self.told.append(f"task {number} ({job.task}) {became}")
         self.updates.append((job, self._store.update(job, **more)))
 
     def note(self, number: int, task: str) -> None:
         """A job was acknowledged to somebody else."""
         assert number == max(self.acknowledged, default=0) + 1
         self.acknowledged[number] = task
+        self.told.append(f"task {number} ({task}) is queued")
 
     def settle(self) -> None:
         """Wait for what was kept."""
@@ -97,6 +136,14 @@ class Session:
         assert not {job.task for job in found.values()} & self.refused
         if ended:
             assert self._bench.result(store.applied()) == ("runner", ended[-1])
+        logged = self._bench.result(store.read_log(0, 1000, None))
+        assert sorted(one.event.message for one in logged) == sorted(self.told)
+        assert [one.number for one in logged] == list(range(1, len(self.told) + 1))
+        assert store.logged == len(self.told)
+        assert [key.name for key in self._bench.result(store.keys())] == self.keys
+        assert self._bench.result(store.groups()) == self.groups
+        history = self._bench.result(store.history(Wanted(), 1000))
+        assert history == [job for job in found.values() if job.ended is not None][::-1]
 
 
 class Bench:

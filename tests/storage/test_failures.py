@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from aptask.errors import Unavailable
+from aptask.errors import Conflict, Unavailable
+from aptask.model.event import Event, Level
 from aptask.model.job import Added, Change, Job, Outcome, Status, change
+from aptask.model.key import Key
 from aptask.model.progress import Progress
 from aptask.storage.examine import check
 
@@ -85,7 +87,7 @@ def run(bench: Any, folder: Path, first: int, length: int, healed: bool) -> int:
     session.verify(store)
     number = bench.result(store.add(Job(id=0, task="t", owner="o", arguments=b"{}", created=1.0)))
     assert number == Added(max(session.acknowledged, default=0) + 1)
-    session.acknowledged[number.id] = "t"
+    session.note(number.id, "t")
     bench.close(store)
     check(folder / "aptask.db")
     again = bench.store(path=folder / "aptask.db")
@@ -129,6 +131,75 @@ def test_the_faults_of_one_operation_are_its_own(bench: Any, added: Any) -> None
             bench.result(wrong)
     assert bench.result(new) == Added(4)
     assert [job.exit for job in bench.result(store.get_many([1, 2, 3]))] == [1, 2, 3]
+
+
+def test_what_is_told_of_a_job_is_told_once_whatever_becomes_of_its_neighbours(
+    bench: Any, added: Any
+) -> None:
+    """The transaction is done again, operation by operation."""
+    store = bench.store()
+    jobs = [added(store) for _ in range(3)]
+    asked = []
+    for job in jobs:
+        change(job, Change.LAUNCH, 2.0)
+        asked.append(store.update(job))
+        change(job, Change.FINISH, 3.0, Outcome(Status.DONE))
+        asked.append(store.update(job))
+        asked.append(store.log([Event(Level.CLIENT, f"refused {job.id}")]))
+        wrong = store._write(lambda book: book._execute("INSERT INTO jobs (id) VALUES (1)"))
+        wrong.addErrback(lambda failure: None)
+        asked.append(store.add(Job(id=0, task="u", owner="o", arguments=b"{}", created=1.0)))
+        asked.append(store.add_key(Key("bob", "user", bytes(32)), [Event(Level.REQUEST, "bob")]))
+    for one in asked:
+        with contextlib.suppress(Conflict):
+            bench.result(one)
+    logged = bench.result(store.read_log(0, 100, None))
+    assert [one.number for one in logged] == list(range(1, 17))
+    expected = ["bob"]
+    for number in (1, 2, 3):
+        expected += [f"task {number} (t) is queued", f"task {number} (t) is running"]
+        expected += [f"task {number} (t) has ended: done", f"refused {number}"]
+        expected.append(f"task {number + 3} (u) is queued")
+    assert sorted(one.event.message for one in logged) == sorted(expected)
+
+
+def test_what_is_kept_is_told_once_and_events_that_cannot_be_written_are_lost(
+    bench: Any, added: Any
+) -> None:
+    faults = Faults()
+    store = bench.store(faults.connect)
+    job = added(store)
+    faults.arm(1, 10**9)
+    change(job, Change.LAUNCH, 2.0)
+    updated = store.update(job)
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            bench.result(store.log([Event(Level.CLIENT, "a refusal")]))
+        with pytest.raises(Unavailable):
+            added(store)
+    assert store.logged == 1
+    faults.heal()
+    bench.result(updated)
+    assert store.logged == 2
+    logged = bench.result(store.read_log(0, 100, None))
+    assert [(one.number, one.event.message) for one in logged] == [
+        (1, "task 1 (t) is queued"),
+        (2, "task 1 (t) is running"),
+    ]
+
+
+def test_an_event_that_is_damaged_while_the_store_is_open_is_told_of(bench: Any) -> None:
+    store = bench.store()
+    for number in range(3):
+        bench.result(store.log([Event(Level.CLIENT, f"{number}")]))
+
+    def damage(book: Any) -> None:
+        book._execute("UPDATE log_others SET time = time + 1 WHERE first = 2")
+
+    bench.result(store._write(damage))
+    with pytest.raises(Exception, match="event log is damaged"):
+        bench.result(store.read_log(0, 10, None))
+    assert [one.number for one in bench.result(store.read_log(2, 10, None))] == [3]
 
 
 def test_what_cannot_be_stored_is_refused_before_it_is_tried(bench: Any, added: Any) -> None:
