@@ -66,7 +66,7 @@ def change(course: Course, task: str) -> Entry:
     if course.state is State.ENDED:
         what = f"has ended: {STATUSES[course.values[1]]}"
     elif course.state is not State.QUEUED:
-        what = "is running" if course.state is State.ACTIVE else "is stopping"
+        what = "is running" if course.state is State.ACTIVE else f"is {course.state}"
         message = None
     elif course.attempt > 1:
         what = f"waits for attempt {course.attempt}"

@@ -211,6 +211,26 @@ class Bench:
             found[0].raiseException()
         return found[0]
 
+    def log_tells_of_each_job(self, store: Any) -> None:
+        """Whether the log of a store that was killed has all that is in its book, and no more."""
+        expected: dict[int, list[str]] = {}
+        for job in self.result(store.get_many(range(1, self.result(store.counts()).next))):
+            told = expected.setdefault(job.id, ["is queued"])
+            if job.started is not None:
+                told.append("is running")
+            if job.ended is not None:
+                told.append(f"has ended: {job.status}")
+        found: dict[int, list[str]] = {}
+        last = 0
+        while logged := self.result(store.read_log(last, 1000, None)):
+            assert [one.number for one in logged] == list(range(last + 1, logged[-1].number + 1))
+            last = logged[-1].number
+            for one in logged:
+                _, number, _, told = one.event.message.split(" ", 3)
+                found.setdefault(int(number), []).append(told)
+        assert found == expected
+        assert store.logged == last
+
     def close(self, store: Any) -> None:
         self.result(store.close())
 

@@ -15,7 +15,11 @@ from typing import Any
 
 import pytest
 
+from aptask.model.event import Event, Level
+from aptask.model.group import GroupSetting
+from aptask.model.history import Wanted
 from aptask.model.job import Change, Job, Outcome, Status, change
+from aptask.model.key import Key
 from aptask.storage import mark
 from aptask.storage.examine import SCHEMA_VERSION
 
@@ -53,6 +57,9 @@ def closed(bench: Any) -> Path:
     """The database of a store that was closed."""
     store = bench.store()
     fill(bench, store)
+    bench.result(store.log([Event(Level.ERROR, "a fault")]))
+    bench.result(store.add_key(Key("amy", "user", bytes(32))))
+    bench.result(store.set_group("gpu", GroupSetting(3)))
     bench.close(store)
     return bench.path
 
@@ -130,6 +137,13 @@ def of_another_time(path: Path) -> None:
     mark.Mark(path.with_name("aptask.db-mark"), content[0], content[1] + 1).close()
 
 
+def change_value(path: Path, table: str, what: str) -> None:
+    """As a flipped bit does, which SQLite does not notice."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"UPDATE {table} SET {what}")
+        connection.commit()
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
@@ -147,6 +161,12 @@ def of_another_time(path: Path) -> None:
         (another_database, "is not a database of aptask"),
         (a_newer_one, "newer aptask"),
         (of_another_time, "transactions"),
+        (lambda path: change_value(path, "log_tasking", "time = time + 1"), "event 1 is"),
+        (lambda path: change_value(path, "log_tasking", "entries = '[]'"), "event 1 is"),
+        (lambda path: change_value(path, "log_others", "level = 2"), "event 421 is"),
+        (lambda path: change_value(path, "keys", "value = zeroblob(5000)"), "a key is"),
+        (lambda path: change_value(path, "groups", "paused = 1"), "the group 'gpu' is"),
+        (lambda path: change_value(path, "meta", "next_event = 3"), "its own description is"),
         (lambda path: path.with_name("aptask.db-mark").unlink(), "-mark, which belongs to"),
         (lambda path: path.with_name("aptask.db-mark").write_bytes(b"x"), "-mark is damaged"),
         (lambda path: flip(path.with_name("aptask.db-mark"), 50), "-mark is damaged"),
@@ -219,7 +239,14 @@ def test_a_flipped_bit_anywhere_is_refused_or_was_in_nothing_that_is_kept(
 ) -> None:
     store = bench.store()
     numbers = range(1, 301)
-    whole = bench.result(store.get_many(numbers))
+
+    def kept(store: Any) -> list[Any]:
+        asked = store.get_many(numbers), store.read_log(0, 10_000, None), store.keys()
+        return [*map(bench.result, (*asked, store.groups(), store.history(Wanted(), 1000)))]
+
+    bench.result(store.add_key(Key("bob", "user", bytes(32), ("copy",))))
+    bench.result(store.set_group("gpu", GroupSetting(3)))
+    whole = kept(store)
     bench.close(store)
     pristine = {path: path.read_bytes() for path in tmp_path.glob("aptask.db*")}
     size = closed.stat().st_size
@@ -234,7 +261,7 @@ def test_a_flipped_bit_anywhere_is_refused_or_was_in_nothing_that_is_kept(
             refusals += 1
             assert prints(tmp_path) == before
         else:
-            assert bench.result(again.get_many(numbers)) == whole, place
+            assert kept(again) == whole, place
             assert bench.result(again.add(fresh(), once="once3")).existing
             bench.close(again)
         for path, content in pristine.items():

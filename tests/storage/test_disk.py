@@ -146,4 +146,5 @@ def test_what_was_acknowledged_survives_a_power_cut_at_any_moment(
         assert found.keys() == said["added"]
         assert all(found[number].state is not State.QUEUED for number in said["launched"])
         assert all(found[number].state is State.ENDED for number in said["ended"])
+        bench.log_tells_of_each_job(store)
         bench.close(store)

@@ -12,7 +12,11 @@ from typing import Any
 
 import pytest
 
+from aptask.model.event import Author, Event, Level, Logged
+from aptask.model.group import GroupSetting
+from aptask.model.history import Wanted
 from aptask.model.job import Added, Job, State
+from aptask.model.key import Key
 from aptask.storage.examine import APPLICATION_ID, SCHEMA_VERSION, check
 from aptask.storage.migrations import MIGRATIONS
 
@@ -42,6 +46,24 @@ def test_numbers_of_forgotten_jobs_are_not_used_after_closing(bench: Any, ended:
     assert bench.result(store.prune(1e12, 0)) == [1]
     bench.close(store)
     assert bench.result(bench.store().add(queued())) == Added(2)
+
+
+def test_the_log_goes_on_where_it_was_after_closing(bench: Any, ended: Any) -> None:
+    store = bench.store()
+    ended(store)
+    bench.result(store.log([Event(Level.ERROR, "a fault", Author("root", "here"))]))
+    before = bench.result(store.read_log(None, 10, None))
+    assert len(before) == store.logged == 4
+    bench.close(store)
+    store = bench.store()
+    assert store.logged == 4
+    assert bench.result(store.read_log(None, 10, None)) == before
+    assert bench.result(store.prune_log(1e12, 0)) == 4
+    bench.close(store)
+    store = bench.store()
+    assert store.logged == 4
+    bench.result(store.log([Event(Level.ERROR, "another")]))
+    assert [one.number for one in bench.result(store.read_log(None, 10, None))] == [5]
 
 
 def test_nothing_is_taken_before_it_is_open_or_after_it_was_closed(bench: Any) -> None:
@@ -81,6 +103,7 @@ def test_all_that_was_acknowledged_is_there_after_a_kill(bench: Any) -> None:
         if said["ended"]:
             assert bench.result(store.applied())[1] >= max(said["ended"])
         assert bench.result(store.counts()).next > max(said["added"])
+        bench.log_tells_of_each_job(store)
         bench.close(store)
     assert len(said["added"]) > ROUNDS
 
@@ -122,6 +145,20 @@ def test_a_database_of_each_version_opens_with_all_that_is_in_it(
     assert keyed.owner == "bob"
     assert bench.result(store.applied()) == ("runner", 42)
     assert bench.result(store.add(keyed, once="k")) == Added(4, existing=True)
+    assert [job.id for job in bench.result(store.history(Wanted(owner="alice"), 9))] == [3]
+    logged = bench.result(store.read_log(None, 100, None))
+    assert [one.number for one in logged] == list(range(1, 9))
+    assert logged[4] == Logged(
+        5,
+        4.0,
+        Event(
+            Level.TASKING,
+            "task 3 (primes) has ended: error: nö",
+            Author("alice", "127.0.0.1:5555"),
+        ),
+    )
+    assert bench.result(store.keys()) == [Key("carol", "user", bytes(range(32)), ("copy",))]
+    assert bench.result(store.groups()) == {"gpu": GroupSetting(2, True)}
     bench.close(store)
     new = tmp_path / "new"
     new.mkdir()
