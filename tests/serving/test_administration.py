@@ -154,3 +154,17 @@ def test_stats_waits_for_the_queue_to_be_open() -> None:
     front.context.opening = None
     opening.callback(None)
     assert client.answers()[0]["status"] == "ok"
+
+
+def test_no_request_is_carried_out_where_the_daemon_stops_before_its_queue_is_open() -> None:
+    front = Front()
+    front.context.opening = opening = Deferred()
+    clients = [front.connect() for _ in range(3)]
+    for client in clients:
+        client.send({"request": "start", "name": "sleep", "key": "alice-key"})
+    opening.errback(Unavailable("the daemon is shutting down"))
+    opening.addErrback(lambda _: None)
+    for client in clients:
+        (answer,) = client.answers()
+        assert answer["code"] == "unavailable"
+    assert not front.scheduler.jobs
