@@ -42,6 +42,7 @@ from aptask.plan import Plan, describe, make_plan, read_settings, summarise, tak
 from aptask.reloading import Reloader
 from aptask.runner import spool
 from aptask.runner.output import Outputs
+from aptask.scheduling.publisher import Publisher
 from aptask.scheduling.scheduler import Scheduler
 from aptask.serving.context import Context
 from aptask.serving.dispatch import Dispatcher
@@ -207,6 +208,7 @@ class AptaskService(Service):
             limits=settings.limits,
             slots=settings.slots,
             clock=time.time,
+            publisher=Publisher(partial(self._reactor.callLater, 0)),
         )
         (folder / OUTPUT_FOLDER).mkdir(mode=0o700, exist_ok=True)
         self._outputs = Outputs(folder / OUTPUT_FOLDER, settings.limits.output_bytes)

@@ -31,6 +31,7 @@ RESPONSES: dict[type[Request], type[Response]] = {
     Active: ActiveResponse,
     Show: ShowResponse,
     Wait: WaitResponse,
+    Watch: WatchResponse,
     Output: OutputResponse,
     History: HistoryResponse,
     Tasks: TasksResponse,

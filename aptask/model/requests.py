@@ -159,6 +159,24 @@ class Wait(Request, kw_only=True, tag_field="request", tag="wait"):
             raise ValueError("one of the fields `taskid` and `taskids` is needed")
 
 
+class Watch(Request, kw_only=True, tag_field="request", tag="watch"):
+    """Answer with each change of a task until its end; or of all my tasks, new ones as well."""
+
+    example = {"taskid": "17"}
+
+    taskid: Annotated[
+        str | None, Meta(description="the id that `start` answered; none: all of my tasks")
+    ] = None
+    owner: Annotated[
+        str | None,
+        Meta(description="instead, for admins: whose tasks, or `*` for everyone's"),
+    ] = None
+
+    def __post_init__(self) -> None:
+        if self.taskid is not None and self.owner is not None:
+            raise ValueError("only one of the fields `taskid` and `owner` is taken")
+
+
 class Output(Request, kw_only=True, tag_field="request", tag="output"):
     """What the task wrote to its standard output and error, as it came."""
 
@@ -314,6 +332,7 @@ REQUESTS: dict[str, type[Request]] = {
         Active,
         Show,
         Wait,
+        Watch,
         Output,
         History,
         Tasks,

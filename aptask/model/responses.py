@@ -153,6 +153,13 @@ class WaitResponse(Response, kw_only=True):
     ended: bool
 
 
+class WatchResponse(Response, kw_only=True):
+    """A task as it is now; None: nothing has happened for a while."""
+
+    response: Literal["watch"] = "watch"
+    task: Task | None
+
+
 class OutputResponse(Response, kw_only=True):
     """A piece of output, the offset of the next one, and whether this was the last."""
 

@@ -66,6 +66,7 @@ class Scheduler:
         limits: what the queue may hold, and what is kept.
         slots: how many jobs run at once.
         clock: gives the time in seconds since the epoch.
+        publisher: tells of changes; None: one of its own, that tells all of them at once.
 
     Attributes:
         catalog: may be another one at any time: jobs that wait are started as it says then.
@@ -84,8 +85,9 @@ class Scheduler:
         limits: Limits,
         slots: int,
         clock: Callable[[], float],
+        publisher: Publisher | None = None,
     ) -> None:
-        self.publisher = Publisher()
+        self.publisher = publisher or Publisher()
         self.catalog = catalog
         self.groups = Groups(slots)
         self.draining = False
@@ -368,6 +370,7 @@ class Scheduler:
                 self._advance(job, event.fraction, event.message)
             case Started():
                 job.started = event.time
+                self.publisher.publish(job)
             case Ended():
                 if event.fraction is not None:
                     job.progress = advance(job.progress, Progress(event.fraction))
@@ -446,6 +449,7 @@ class Scheduler:
             self._launched(None, job)
         else:
             self._backlog.add(job)
+            self.publisher.publish(job)
             self._fill()
         return added
 

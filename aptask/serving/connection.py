@@ -318,11 +318,12 @@ class Connection(LineReceiver):
         self._room = Deferred()
         return self._room
 
-    def send(self, response: Response) -> None:
+    def send(self, response: Response | bytes) -> None:
         """For a stream: send a response; see `Outlet`."""
         if self._stage is not Stage.CLOSING:
             is_first = not self._written
-            self._write(self._dispatcher.encode(response))
+            line = response if isinstance(response, bytes) else self._dispatcher.encode(response)
+            self._write(line)
             if is_first and not self._running:
                 self._server.flush_later(self)
 

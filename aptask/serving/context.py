@@ -24,13 +24,16 @@ from aptask.model.statistics import Disk, Totals
 from aptask.serving.following import Following
 from aptask.serving.keyring import Keyring
 from aptask.serving.recorder import Recorder
+from aptask.serving.watching import Watching
 
 
 class Publisher(Protocol):
     """Tells of changes."""
 
-    def subscribe(self, job: int, subscriber: Callable[[Job], None], /) -> Callable[[], None]:
-        """Have it called after each change of a job; what is returned ends that."""
+    def subscribe(
+        self, job: int | None, subscriber: Callable[[Job], None], /
+    ) -> Callable[[], None]:
+        """Have it called after each change of a job, None: of any; what is returned ends that."""
 
 
 class Groups(Protocol):
@@ -188,6 +191,7 @@ class Context:
         begun: when this was made, in seconds of the clock.
         recorder: writes into the event log.
         following: those who follow what jobs write.
+        watching: those who watch jobs.
     """
 
     scheduler: Scheduler
@@ -206,9 +210,11 @@ class Context:
     begun: float = field(init=False)
     recorder: Recorder = field(init=False)
     following: Following = field(init=False)
+    watching: Watching = field(init=False)
 
     def __post_init__(self) -> None:
         self.begun = self.clock.seconds()
         self.recorder = Recorder(self.store.log, self.clock)
         subscribe = self.scheduler.publisher.subscribe
         self.following = Following(self.outputs, subscribe, self.clock)
+        self.watching = Watching(self.scheduler, self.store, self.traffic, self.clock)

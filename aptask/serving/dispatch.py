@@ -259,6 +259,7 @@ class Dispatcher:
         return Stream(
             answer,
             complete=lambda response: self._complete(response, request),
+            ending=_ending(request),
             explain=lambda failure: self._failed(failure, request, identity, peer),
             hold=lambda answer: self._hold(answer, identity),
         )
@@ -299,6 +300,11 @@ def _pass_on(opening: Deferred[None], opened: Deferred[Any]) -> None:
             opened.errback(Unavailable("the daemon is shutting down"))
 
     opening.addCallbacks(go_on, give_up)
+
+
+def _ending(request: Request) -> bytes:
+    """How the line of a response ends that is encoded without what it has of its request."""
+    return b"}\n" if request.id is UNSET else b',"id":' + _encode(request.id) + b"}\n"
 
 
 def _author(identity: Identity | None, peer: str) -> Author:

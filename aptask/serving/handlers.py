@@ -181,6 +181,18 @@ async def _wait(context: Context, identity: Identity, request: messages.Wait) ->
     return response
 
 
+def watch(context: Context, identity: Identity, request: messages.Watch, peer: str) -> Responses:
+    """Give a task, or all of an owner's, and then each change."""
+    if request.taskid is None:
+        owner = listing.whose(identity, request.owner)
+        return context.watching.watch_all(owner, identity.is_admin)
+    number = messages.job_id(request.taskid)
+    if number is None:
+        raise _unknown_taskid(request.taskid)
+    find = partial(_find, context, identity, request.taskid)
+    return context.watching.watch(number, find, identity.is_admin)
+
+
 def output(
     context: Context, identity: Identity, request: messages.Output, peer: str
 ) -> Answer | Responses:
@@ -209,6 +221,7 @@ HANDLERS: dict[type[Request], Handler] = {
     messages.Active: Handler(listing.active),
     messages.Show: Handler(show),
     messages.Wait: Handler(wait, holds=True),
+    messages.Watch: Handler(watch, holds=True),
     messages.Output: Handler(output),
     messages.History: Handler(listing.history),
     messages.Tasks: Handler(listing.tasks),

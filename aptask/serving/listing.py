@@ -38,7 +38,7 @@ def active(
     context: Context, identity: Identity, request: messages.Active, peer: str
 ) -> Deferred[Response]:
     """List tasks that have not ended: one's own or, for an admin, another's or all."""
-    owner = _whose(identity, request.owner)
+    owner = whose(identity, request.owner)
     return _active(context, identity, owner, request.limit, request.offset).addCallback(
         lambda found: messages.ActiveResponse(active=found[0], total=found[1])
     )
@@ -48,7 +48,7 @@ def tasks(
     context: Context, identity: Identity, request: messages.Tasks, peer: str
 ) -> Deferred[Response]:
     """List everyone's tasks that have not ended, or one owner's."""
-    owner = _whose(identity, request.owner)
+    owner = whose(identity, request.owner)
     return _active(context, identity, owner, request.limit, request.offset).addCallback(
         lambda found: messages.TasksResponse(tasks=found[0], total=found[1])
     )
@@ -59,7 +59,7 @@ def history(
 ) -> Deferred[Response]:
     """List a page of tasks that have ended."""
     wanted = Wanted(
-        owner=_whose(identity, request.owner),
+        owner=whose(identity, request.owner),
         task=request.name,
         status=None if request.status is None else Status(request.status),
         since=_seconds(request.since),
@@ -78,7 +78,7 @@ def history(
     return context.store.history(wanted, request.limit + 1).addCallback(found)
 
 
-def _whose(identity: Identity, owner: str | None) -> str | None:
+def whose(identity: Identity, owner: str | None) -> str | None:
     """The owner whose tasks are listed, or None for all.
 
     Raises:

@@ -84,16 +84,17 @@ class FakeCatalog:
 
 class FakePublisher:
     def __init__(self) -> None:
-        self.subscribers: dict[int, list[Callable[[Job], None]]] = {}
+        self.subscribers: dict[int | None, list[Callable[[Job], None]]] = {}
 
-    def subscribe(self, job: int, subscriber: Callable[[Job], None]) -> Callable[[], None]:
+    def subscribe(self, job: int | None, subscriber: Callable[[Job], None]) -> Callable[[], None]:
         subscribers = self.subscribers.setdefault(job, [])
         subscribers.append(subscriber)
         return lambda: subscribers.remove(subscriber)
 
     def publish(self, job: Job) -> None:
-        for subscriber in tuple(self.subscribers.get(job.id, ())):
-            subscriber(job)
+        for key in (job.id, None):
+            for subscriber in tuple(self.subscribers.get(key, ())):
+                subscriber(job)
 
     def count(self) -> int:
         return sum(map(len, self.subscribers.values()))

@@ -23,6 +23,7 @@ FIELDS: dict[str, dict[str, Any]] = {
     "active": {},
     "show": {"taskid": "1"},
     "wait": {"taskid": "1", "timeout": 0},
+    "watch": {"taskid": "1"},
     "output": {"taskid": "1"},
     "history": {},
     "tasks": {},
@@ -58,10 +59,10 @@ ALLOWED: dict[str, dict[str, str]] = {
     "the owner": dict.fromkeys(FIELDS, "ok") | FOR_ADMINS,
     "another user": dict.fromkeys(FIELDS, "ok")
     | FOR_ADMINS
-    | dict.fromkeys(("stop", "show", "wait", "output"), "unknown-taskid"),
+    | dict.fromkeys(("stop", "show", "wait", "watch", "output"), "unknown-taskid"),
     "a user of other tasks": dict.fromkeys(FIELDS, "ok")
     | FOR_ADMINS
-    | dict.fromkeys(("stop", "show", "wait", "output"), "unknown-taskid")
+    | dict.fromkeys(("stop", "show", "wait", "watch", "output"), "unknown-taskid")
     | {"start": "unknown-task"},
     "an admin": dict.fromkeys(FIELDS, "ok"),
 }
@@ -127,7 +128,7 @@ def test_without_authentication_everyone_is_an_admin(request_: str) -> None:
     assert make_front(authentication=False).ask(request_, **FIELDS[request_])["status"] == "ok"
 
 
-@pytest.mark.parametrize("request_", ["stop", "show", "wait", "output"])
+@pytest.mark.parametrize("request_", ["stop", "show", "wait", "watch", "output"])
 def test_anothers_task_and_one_that_is_not_there_cannot_be_told_apart(request_: str) -> None:
     with_task, without = Front(), Front()
     with_task.start("alice-key")
