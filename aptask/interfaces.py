@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aptask.model.history import Wanted
     from aptask.model.job import Added, Counts, Job, Waiting
     from aptask.model.key import Key
-    from aptask.model.orders import Ended, Progressed, Start, Started, Stop
+    from aptask.model.orders import Pause, Report, Resume, Start, Stop
 
 
 class ITask(Interface):
@@ -215,13 +215,11 @@ class IListener(Interface):
     def paused() -> None:
         """No orders are taken until `ready` is called again."""
 
-    def happened(
-        event: Started | Progressed | Ended, source: tuple[str, int] | None
-    ) -> Deferred[None] | None:
+    def happened(event: Report, source: tuple[str, int] | None) -> Deferred[None] | None:
         """An event of an attempt.
 
         Args:
-            source: the runner's instance, and the event's number there.
+            source: the runner's instance, and the event's number there; None where it has none.
 
         Returns:
             None, or what fires once the book has what the event has changed: the runner may forget
@@ -246,6 +244,7 @@ class IExecutor(Interface):
     """
 
     name = Attribute("Its name, as `stats` shows it.")
+    can_pause = Attribute("Whether `Pause` and `Resume` of what runs there are understood now.")
 
     def start(listener: IListener, applied: tuple[str, int] | None) -> None:
         """Begin; `listener.ready` is called when orders are taken.
@@ -260,8 +259,12 @@ class IExecutor(Interface):
     def make_room(jobs: int) -> None:
         """Be ready for so many jobs at once; may be called before `start`, and again."""
 
-    def order(order: Start | Stop) -> None:
-        """Pass on an order. One that cannot be carried out ends as an event."""
+    def order(order: Start | Stop | Pause | Resume) -> None:
+        """Pass on an order. One that cannot be carried out ends as an event.
+
+        `Pause` and `Resume` are answered with what is so then, and nobody keeps them: they are to
+        be said again after `ready`.
+        """
 
     def stop(grace: float) -> Deferred[None]:
         """End all jobs, with `grace` seconds for each, and everything that was started.

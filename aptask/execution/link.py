@@ -2,7 +2,7 @@
 
 Rules:
 
-- Each event counts once, in its order; a fault in taking one in stays with it.
+- Each event that is numbered counts once, in its order; a fault in taking one in stays with it.
 - The runner forgets an event once the book has what it changed, and all events before it.
 """
 
@@ -24,7 +24,7 @@ from aptask.model.orders import (
     Forget,
     Hello,
     Order,
-    Progressed,
+    Report,
     Started,
     Welcome,
     decode_event,
@@ -38,9 +38,7 @@ class Executor(Protocol):
     def welcomed(self, link: Link, welcome: Welcome) -> None:
         """The runner takes orders, or says once more that it is there."""
 
-    def happened(
-        self, event: Started | Progressed | Ended, source: tuple[str, int] | None
-    ) -> Deferred[None] | None:
+    def happened(self, event: Report, source: tuple[str, int] | None) -> Deferred[None] | None:
         """An event of an attempt; see `IListener`."""
 
     def unlinked(self, link: Link) -> None:
@@ -104,7 +102,8 @@ class Link(LineOnlyReceiver):
         try:
             event = decode_event(line)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            self._log.failure("an event that cannot be read: {line}", line=line[:200])
+            # Not the line itself: what a task returned may be in it.
+            self._log.failure("an event of {size} bytes cannot be read", size=len(line))
             return
         if isinstance(event, Welcome):
             if not self.instance:
@@ -115,7 +114,7 @@ class Link(LineOnlyReceiver):
             self._executor.welcomed(self, event)
             return
         source = None
-        if not isinstance(event, Progressed):
+        if isinstance(event, Started | Ended):
             if event.number <= self.seen:
                 return
             self.seen = event.number

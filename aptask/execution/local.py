@@ -12,7 +12,8 @@ Rules:
 - When a runner is lost, so are its jobs: the listener is told once all that it said has been heard;
   what they left alive is ended by its mark; and a new runner is started. One that keeps dying is
   started again after a growing pause.
-- A runner that speaks another version of the link gets no new jobs: it ends those that it has.
+- A runner that speaks another version of the link gets no new jobs: it ends those that it has, and
+  is replaced. Where it is the older one it is told to quit, so that it says what it never began.
 """
 
 # mypy: disallow-untyped-calls=False
@@ -40,10 +41,11 @@ from aptask.model.orders import (
     OLDEST_VERSION,
     RUNNER_SOCKET,
     Ended,
-    Progressed,
+    Pause,
     Quit,
+    Report,
+    Resume,
     Start,
-    Started,
     Stop,
     Welcome,
 )
@@ -123,6 +125,8 @@ class LocalExecutor:
         self._link: Link | None = None
         self._foreign: Collection[tuple[int, int]] | None = None
         """what a runner holds that is of another version, and gets no orders but to stop"""
+        self._is_older = False
+        """whether such a one is of an earlier version"""
         self._is_stranger = False
         """whether it is a runner that the book does not know"""
         self._heard = 0.0
@@ -158,7 +162,12 @@ class LocalExecutor:
             self._link.orphan_timeout = seconds
             self._link.ask()
 
-    def order(self, order: Start | Stop) -> None:
+    @property
+    def can_pause(self) -> bool:
+        """Whether what runs can be paused; see `IExecutor`."""
+        return self._foreign is None
+
+    def order(self, order: Start | Stop | Pause | Resume) -> None:
         """Pass on an order; see `IExecutor`. Without a runner there is nothing that it is about."""
         if self._link is not None and (self._foreign is None or isinstance(order, Stop)):
             self._link.send(order)
@@ -204,7 +213,7 @@ class LocalExecutor:
             if isinstance(process, Spawned):
                 process.kill()
             return
-        if self._foreign is None:
+        if self._foreign is None or self._is_older:
             self._link.send(Quit(grace))
         else:
             for job, attempt in self._foreign:
@@ -243,7 +252,7 @@ class LocalExecutor:
         if self._left is not None:
             link.transport.loseConnection()
         elif link is self._link:
-            self._still_there(welcome)
+            self._still_there(link, welcome)
         elif isinstance(self._process, Spawned) and welcome.instance != self._instance:
             self._log.error("another runner answers: {welcome}", welcome=welcome)
             self._process.kill()
@@ -272,6 +281,7 @@ class LocalExecutor:
                 "the runner is of another version, and finishes its jobs: {w}", w=welcome
             )
             self._foreign = welcome.running
+            self._is_older = welcome.version < OLDEST_VERSION
         if self._stopped is not None:
             self._end(self._process)
             return
@@ -286,7 +296,7 @@ class LocalExecutor:
             self._log.info("the runner of before goes on, with {jobs} jobs", jobs=jobs)
             listener.ready(frozenset(welcome.running))
         else:
-            self._still_there(welcome)
+            self._still_there(link, welcome)
 
     def _turn_away(self, link: Link, welcome: Welcome) -> None:
         """End a runner that the book does not know, with its jobs."""
@@ -305,11 +315,17 @@ class LocalExecutor:
         if link is self._link and self._stopped is None and self._listener is not None:
             self._listener.ready(frozenset())
 
-    def _still_there(self, welcome: Welcome) -> None:
-        if self._foreign is not None:
-            self._foreign = welcome.running
-            if not welcome.running and self._process is not None:
-                self._process.kill()
+    def _still_there(self, link: Link, welcome: Welcome) -> None:
+        if self._foreign is None:
+            return
+        self._foreign = welcome.running
+        if welcome.running or self._process is None:
+            return
+        if self._is_older:
+            link.send(Quit(0.0))
+            self._call_later(END_SECONDS, self._kill, self._process)
+        else:
+            self._process.kill()
 
     def _listen_for_heart(self, link: Link) -> None:
         """See that the runner still answers: one that hangs holds all jobs."""
@@ -325,9 +341,7 @@ class LocalExecutor:
 
     # What it reports
 
-    def happened(
-        self, event: Started | Progressed | Ended, source: tuple[str, int] | None
-    ) -> Deferred[None] | None:
+    def happened(self, event: Report, source: tuple[str, int] | None) -> Deferred[None] | None:
         """An event of an attempt; see `IListener`."""
         if self._listener is None or self._is_stranger:
             return None
@@ -367,6 +381,7 @@ class LocalExecutor:
             self._log.error("the runner has died: {why}", why=self._died)
         self._died = None
         self._foreign = None
+        self._is_older = False
         if not self._is_stranger:
             self._give_up()
         self._is_stranger = False

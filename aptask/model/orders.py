@@ -6,11 +6,16 @@ Both are JSON lines of plain data over a Unix socket. Rules of the link:
 - A runner has an instance id. Its `Started` and `Ended` are numbered from 1, so that a daemon that
   comes back asks for those it missed with `Hello.after`; `Forget` says up to which number they are
   safe. Progress is not kept: only the newest of a job is ever on its way.
+- Nor are `Paused` and `Resumed`: they tell what is so, and a daemon that comes is told of each
+  attempt that is paused. The book knows what should be, and the order may always be repeated.
 - An order that a runner has had already is answered with what became of it.
 - A runner that loses its daemon goes on: the next daemon of the data folder adopts it.
-- Unknown fields are ignored, so that either side may be the newer one. A daemon gives orders to
+- Unknown fields are ignored, so that either side may be the newer one. A daemon orders new jobs of
   runners of the versions from `OLDEST_VERSION` on; any other it leaves to finish its jobs, with
   `Hello`, `Welcome`, `Stop`, `Ended` and `Forget`, which never change.
+
+Version 2 brought `Hello.orphan_timeout`; version 3 `Start.timeout`, `Pause` and `Resume`. A runner
+that does not know a limit of time would run a job without one: so 3 is the oldest for new jobs.
 """
 
 from __future__ import annotations
@@ -20,8 +25,8 @@ import msgspec
 from aptask.model.description import Target
 from aptask.model.job import Status
 
-LINK_VERSION = 2
-OLDEST_VERSION = 1
+LINK_VERSION = 3
+OLDEST_VERSION = 3
 """The oldest version of the link with which a runner is still given new jobs."""
 
 RUNNER_SOCKET = "runner.sock"
@@ -98,7 +103,7 @@ class Start(msgspec.Struct, tag="start", tag_field="order"):
 
     Attributes:
         owner: whose it is, for the process' environment.
-        grace: seconds it has to end when all jobs are told to.
+        grace: seconds it has to end when all jobs are told to, or its time is over.
         output_bytes: how much of its output is kept.
     """
 
@@ -113,6 +118,8 @@ class Start(msgspec.Struct, tag="start", tag_field="order"):
 
 class Stop(msgspec.Struct, tag="stop", tag_field="order", frozen=True):
     """Ask an attempt to end, and kill it after `grace` seconds. A further one may shorten that.
+        timeout: seconds that it may run, those not counted in which it is paused; then it is asked
+            to stop, and ends as `timeout`. None: as long as it takes.
 
     One that the runner has never had is answered with its end: it was stopped before it began.
     """
@@ -122,6 +129,7 @@ class Stop(msgspec.Struct, tag="stop", tag_field="order", frozen=True):
     grace: float
 
 
+    timeout: float | None = None
 class Forget(msgspec.Struct, tag="forget", tag_field="order", frozen=True):
     """Events up to `number` are applied: they need not be kept."""
 
@@ -134,7 +142,25 @@ class Quit(msgspec.Struct, tag="quit", tag_field="order", frozen=True):
     grace: float
 
 
-Order = Hello | Start | Stop | Forget | Quit
+Order = Hello | Start | Stop | Pause | Resume | Forget | Quit
+class Pause(msgspec.Struct, tag="pause", tag_field="order", frozen=True):
+    """Suspend all processes of an attempt, and those that come, until `Resume` or `Stop`.
+
+    Answered with `Paused` when nothing of it runs any more. One that has ended, or is being
+    stopped, is not paused: its end is the answer.
+    """
+
+    job: int
+    attempt: int
+
+
+class Resume(msgspec.Struct, tag="resume", tag_field="order", frozen=True):
+    """Have a paused attempt go on: answered with `Resumed`, where it was not paused too."""
+
+    job: int
+    attempt: int
+
+
 
 
 class Welcome(msgspec.Struct, tag="welcome", tag_field="event", frozen=True):
@@ -182,7 +208,7 @@ class Ended(msgspec.Struct, tag="ended", tag_field="event", frozen=True, omit_de
     """An attempt has ended.
 
     Attributes:
-        status: `done`, `error`, `stopped` or `interrupted`.
+        status: `done`, `error`, `stopped`, `timeout` or `interrupted`.
         message: for people; None leaves the last message of its progress.
         exit: the exit code, or the negative number of a signal.
         result: what its task returned, as JSON.
@@ -191,6 +217,30 @@ class Ended(msgspec.Struct, tag="ended", tag_field="event", frozen=True, omit_de
     """
 
     number: int
+class Paused(msgspec.Struct, tag="paused", tag_field="event", frozen=True):
+    """Nothing of an attempt runs, until it is resumed or stopped.
+
+    Attributes:
+        time: since when, in seconds since the epoch.
+    """
+
+    job: int
+    attempt: int
+    time: float
+
+
+class Resumed(msgspec.Struct, tag="resumed", tag_field="event", frozen=True):
+    """An attempt is not paused.
+
+    Attributes:
+        time: when it was resumed, or asked for that; in seconds since the epoch.
+    """
+
+    job: int
+    attempt: int
+    time: float
+
+
     job: int
     attempt: int
     status: Status
@@ -201,7 +251,9 @@ class Ended(msgspec.Struct, tag="ended", tag_field="event", frozen=True, omit_de
     fraction: float | None = None
 
 
-Event = Welcome | Started | Progressed | Ended
+Report = Started | Progressed | Paused | Resumed | Ended
+"""An event of an attempt."""
+Event = Welcome | Report
 
 decode_order = msgspec.json.Decoder(Order).decode
 decode_event = msgspec.json.Decoder(Event).decode

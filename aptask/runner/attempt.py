@@ -6,6 +6,8 @@ Rules:
 - It is told when none of the job's family lives any more; how they are brought to that is in
   `ending`, what they wrote in `reading`.
 - The first reason to stop counts, over whatever the process itself came to.
+- While it is paused, nothing of it runs: a process that comes is suspended as it comes. Its pause
+  is over when it is told to stop, or when what was suspended has ended.
 """
 
 from __future__ import annotations
@@ -21,16 +23,28 @@ import msgspec
 from aptask.errors import AptaskError
 from aptask.model.description import Kind
 from aptask.model.job import Status
-from aptask.model.orders import NOTHING_RETURNED, Call, Ended, Progressed, Spawn, Start, Started
+from aptask.model.orders import (
+    NOTHING_RETURNED,
+    Call,
+    Ended,
+    Paused,
+    Progressed,
+    Resumed,
+    Spawn,
+    Start,
+    Started,
+)
 from aptask.model.progress import MESSAGE_LENGTH, clean
 from aptask.parsers import make_parser
-from aptask.runner import family
+from aptask.runner import ending, family, pausing
+from aptask.runner.allowance import Allowance
 from aptask.runner.children import Child, Employer
-from aptask.runner.ending import Ending, Family
+from aptask.runner.ending import Ending
 from aptask.runner.errands import Answer, Errand, What
 from aptask.runner.output import Writer
 from aptask.runner.process import (
     REPORT_DESCRIPTOR,
+from aptask.runner.pausing import Pausing
     CannotSpawn,
     Program,
     not_executed,
@@ -55,6 +69,10 @@ class Nursery(Protocol):
 
 class Host(Protocol):
     """What an attempt needs of the runner."""
+class Family(ending.Family, pausing.Family, Protocol):
+    """See `aptask.runner.family.Family`."""
+
+
 
     reactor: Any
     instance: str
@@ -87,11 +105,14 @@ class Host(Protocol):
 
     def progressed(self, attempt: Attempt) -> None:
         """Tell, when there is room on the link, how far the attempt is."""
+    def tell(self, event: Paused | Resumed) -> None:
+        """Tell what is so, to whoever is there to hear it."""
+
 
     def ended(self, attempt: Attempt, event: Callable[[int], Ended]) -> None:
         """Tell of the end."""
 
-    def has_orphans(self, family: Family) -> bool:
+    def has_orphans(self, family: ending.Family) -> bool:
         """Whether processes of a family may be left whose parents have ended."""
 
     def end_strays(self) -> None:
@@ -109,6 +130,9 @@ class Attempt:
         host: the runner.
     """
 
+
+    Attributes:
+        paused: what was told of its pause, while it is paused.
     def __init__(self, order: Start, host: Host) -> None:
         self.order = order
         self._host = host
@@ -121,7 +145,11 @@ class Attempt:
             "APTASK_REPORT_FD": str(REPORT_DESCRIPTOR),
             family.MARK: marked,
         }
-        self._ending = Ending(host.reactor, host.family(marked))
+        members = host.family(marked)
+        self._ending = Ending(host.reactor, members)
+        self._pausing = Pausing(host.reactor, members)
+        self.paused: Paused | None = None
+        self._allowance = Allowance(host.reactor, order.timeout, self._timed_out)
         self._reading = Reading(host.reactor, order.job, host.writer(order), self._progressed)
         self._plan: Spawn | None = None
         self._program: Program | None = None
@@ -146,7 +174,7 @@ class Attempt:
     def fail(self, message: str) -> None:
         """End it as an error, whatever of it has begun: that is killed."""
         if not self._over:
-            self._over = True
+            self._be_over()
             if self._child is not None and self._host.nursery.withdraw(self._child):
                 self._child = None
             finish = partial(self._finish, Status.ERROR, message, None, NOTHING_RETURNED)
@@ -175,13 +203,18 @@ class Attempt:
         else:
             host.programs.add(self._program.pid)
             self._ending.family.pipe = self._program.pipe
-            self._ending.led_by(self._program.pid)
+            self._led_by(self._program.pid)
             self._tell_start(self._program.pid)
 
     def _folder(self, plan: Spawn) -> str:
         return os.path.join(self._host.home, plan.cwd or "")
 
     def _send(self, what: What) -> None:
+    def _led_by(self, pid: int) -> None:
+        self._ending.led_by(pid)
+        self._pausing.came()
+        self._allowance.begin()
+
         self._what = what
         call = self._call
         errand = Errand(what, call.target, call.arguments, self._environment, self._code)
@@ -213,8 +246,47 @@ class Attempt:
 
     def stop(self, grace: float, status: Status = Status.STOPPED, why: str | None = None) -> None:
         """Ask the family to end, and kill it after `grace` seconds.
+    # Being paused
+
+    def pause(self) -> None:
+        """Suspend the family, and tell when nobody of it runs any more.
+
+        One that ends already, or is asked to, is not paused: that will be told.
+        """
+        if self._over or self._asked is not None:
+            return
+        if self.paused is not None:
+            self._host.tell(self.paused)
+            return
+        self._allowance.hold()
+        self._pausing.begin(self._tell_pause)
+
+    def resume(self) -> None:
+        """Have the family go on, and tell."""
+        if self._over or self._asked is not None:
+            return
+        self._pausing.end()
+        self.paused = None
+        self._allowance.go_on()
+        order = self.order
+        self._host.tell(Resumed(order.job, order.attempt, self._host.now()))
+
+    def _tell_pause(self) -> None:
+        order = self.order
+        self.paused = Paused(order.job, order.attempt, self._host.now())
+        self._host.tell(self.paused)
+
+    def _forget_pause(self) -> None:
+        """It is not paused any more; whoever is still suspended is seen to otherwise."""
+        self._pausing.forget()
+        self.paused = None
+
 
         Asked again, the sooner end counts, and the first reason. One that has ended already, and
+    def _timed_out(self) -> None:
+        message = f"timed out after {self.order.timeout:.10g} s"
+        self.stop(self.order.grace, Status.TIMEOUT, message)
+
         whose rest is being killed, keeps its own end.
         """
         if self._asked is None:
@@ -225,6 +297,8 @@ class Attempt:
             self._child = None
             self._end(self._asked, None, is_alone=True)
         else:
+            self._forget_pause()
+            self._allowance.cancel()
             self._ending.ask(grace)
 
     def look_after(self) -> None:
@@ -244,6 +318,8 @@ class Attempt:
             self._code = code
             self._clear(self._ask_for_judgement)
         else:
+        self._forget_pause()
+        self._allowance.go_on()
             self._conclude(code, well=code == 0)
 
     def _ask_for_judgement(self) -> None:
@@ -287,7 +363,7 @@ class Attempt:
 
     def began(self, pid: int) -> None:
         """A child does the errand."""
-        self._ending.led_by(pid)
+        self._led_by(pid)
         if self._what is What.PERFORM:
             self._tell_start(pid)
 
@@ -305,6 +381,7 @@ class Attempt:
                 child.close()
             else:
                 self._host.nursery.give_back(child)
+            self._pausing.release()  # it goes to others, or has to see that it is to end
             self._child = None
             self._ending.left()
             self._follow(answer)
@@ -368,7 +445,7 @@ class Attempt:
         """
         if self._over:
             return
-        self._over = True
+        self._be_over()
         if self._asked is not None:
             status, message = self._asked, self._why
         finish = partial(self._finish, status, message, code, result)
@@ -381,6 +458,11 @@ class Attempt:
         """End what is left of the family, then go on: at once where nothing is."""
         if self._asked is None and not self._host.has_orphans(self._ending.family):
             self._ending.left()
+    def _be_over(self) -> None:
+        self._over = True
+        self._forget_pause()
+        self._allowance.cancel()
+
             then()
         else:
             self._ending.clear(then, spared=0 if self._child is None else self._child.pid)

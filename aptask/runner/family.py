@@ -24,7 +24,7 @@ MARK = "APTASK_JOB"
 """The environment variable that marks a job's processes: `<instance>/<job>/<attempt>`."""
 
 ROUNDS = 10
-"""How often a family is looked for before it is killed: more members may have come meanwhile."""
+"""How often a family is looked for at once to be suspended: more may have come meanwhile."""
 
 _PR_SET_CHILD_SUBREAPER = 36
 _NURSERY = "/nursery/0"
@@ -42,6 +42,26 @@ class Process(msgspec.Struct, gc=False, frozen=True):
     def is_alive(self) -> bool:
         """Whether it has not ended: one that waits to be reaped has."""
         return self.state not in "ZX"
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether it does nothing until SIGCONT.
+
+        One that waits in the kernel heeds SIGSTOP before it does anything: maybe long after, where
+        it waits for a child of vfork(2) that is suspended itself. One that a debugger holds may go
+        on at any moment.
+        """
+        return self.state == "T" or (self.state == "D" and _is_pending(self.pid, signal.SIGSTOP))
+
+
+def _is_pending(pid: int, number: int) -> bool:
+    """Whether a process has been sent a signal that it has not heeded yet."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            pending = file.read().partition(b"\nShdPnd:")[2].split(maxsplit=1)[0]
+    except (OSError, IndexError):
+        return False
+    return bool(int(pending, 16) >> (number - 1) & 1)
 
 
 def mark(instance: str, job: int, attempt: int) -> str:
@@ -70,9 +90,15 @@ class Family:
 
     def members(self) -> list[int]:
         """The pids of those who live, this process never among them."""
-        processes = _living()
+        return self._among(_living())
+
+    def _among(self, processes: dict[int, Process]) -> list[int]:
         tied = {process.pid for process in processes.values() if self._is_tied(process)}
         return sorted(_with_descendants(tied, processes))
+
+    def _running(self) -> list[int]:
+        processes = _living()
+        return [pid for pid in self._among(processes) if not processes[pid].is_suspended]
 
     def has(self, pid: int) -> bool:
         """Whether a process belongs to it by itself, its parents left aside."""
@@ -91,6 +117,18 @@ class Family:
     def ask_to_end(self) -> None:
         """SIGTERM, and SIGCONT so that a suspended process hears it."""
         send(self.members(), signal.SIGTERM, signal.SIGCONT)
+
+    def suspend(self) -> list[int]:
+        """SIGSTOP to all who are not suspended.
+
+        Returns:
+            those who were not. They may fork once more before they heed it, where they were at it.
+        """
+        return suspend(self._running)
+
+    def resume(self, pids: Collection[int]) -> None:
+        """SIGCONT to those of these who are members: a number may be another process' by now."""
+        send([pid for pid in reversed(self.members()) if pid in pids], signal.SIGCONT)
 
     def kill(self) -> list[int]:
         """SIGKILL to all.
@@ -130,8 +168,8 @@ def send(pids: Collection[int], *signals: int) -> None:
                 break
 
 
-def kill(find: Callable[[], Iterable[int]]) -> list[int]:
-    """SIGKILL, with all of them suspended before the first dies, so that none forks meanwhile.
+def suspend(find: Callable[[], Iterable[int]]) -> list[int]:
+    """SIGSTOP.
 
     Args:
         find: gives their pids; asked until it finds no more, but `ROUNDS` times at most.
@@ -144,10 +182,23 @@ def kill(find: Callable[[], Iterable[int]]) -> list[int]:
         new = set(find()) - suspended
         if not new:
             break
-        send(new, signal.SIGSTOP)
+        send(sorted(new), signal.SIGSTOP)
         suspended |= new
-    send(suspended, signal.SIGKILL)
     return sorted(suspended)
+
+
+def kill(find: Callable[[], Iterable[int]]) -> list[int]:
+    """SIGKILL, with all of them suspended before the first dies, so that none forks meanwhile.
+
+    Args:
+        find: gives their pids, as for `suspend`.
+
+    Returns:
+        those who were there.
+    """
+    suspended = suspend(find)
+    send(suspended, signal.SIGKILL)
+    return suspended
 
 
 def adopt_orphans() -> bool:

@@ -5,7 +5,8 @@ Rules:
 - `Started` and `Ended` are numbered and kept until the daemon says that it has them: see `ledger`.
 - An order that was had already is answered with what became of it, not carried out again.
 - Nothing is told to a daemon before its first `Hello`: what it missed comes first.
-- Progress is not kept: while the daemon does not read, only the newest of each job waits.
+- Progress is not kept: while the daemon does not read, only the newest of each job waits. Nor are
+  pauses: a daemon that comes is told of those that are.
 - Without its daemon it goes on, for as long as that one said, until its jobs have ended.
 - It does not end while only it knows of the end of a job.
 - A fault in one attempt is logged and stays with it.
@@ -31,7 +32,11 @@ from aptask.model.orders import (
     Forget,
     Hello,
     Order,
+    Pause,
+    Paused,
     Quit,
+    Resume,
+    Resumed,
     Start,
     Started,
     Stop,
@@ -161,6 +166,8 @@ class Runner:
                 self._start(order)
             case Stop():
                 self._stop(order)
+            case Pause() | Resume():
+                self._pause(order)
             case Forget():
                 self._ledger.forget(order.number)
             case Hello():
@@ -179,6 +186,8 @@ class Runner:
                 self._tell(event)
         for attempt in tuple(self._attempts.values()):
             self.progressed(attempt)
+            if attempt.paused is not None:
+                self._tell(attempt.paused)
 
     def _stop_waiting(self) -> None:
         waiting, self._waiting = self._waiting, None
@@ -219,6 +228,17 @@ class Runner:
             self._tell(self._ledger.ends[key])
         else:
             self._end_unbegun(key, Status.STOPPED, None)
+
+    def _pause(self, order: Pause | Resume) -> None:
+        key = order.job, order.attempt
+        if key in self._ledger.ends:
+            self._tell(self._ledger.ends[key])
+        elif key in self._attempts:
+            attempt = self._attempts[key]
+            if isinstance(order, Pause):
+                attempt.pause()
+            else:
+                attempt.resume()
 
     def _end_unbegun(self, key: tuple[int, int], status: Status, message: str | None) -> None:
         now = self.now()
@@ -297,6 +317,10 @@ class Runner:
     def started(self, attempt: Attempt, event: Callable[[int], Started]) -> None:
         """Tell that an attempt has a process."""
         self._keep(event)
+
+    def tell(self, event: Paused | Resumed) -> None:
+        """Tell that an attempt is paused, or is not: nobody is told later."""
+        self._tell(event)
 
     def progressed(self, attempt: Attempt) -> None:
         """Tell how far an attempt is, or remember to."""

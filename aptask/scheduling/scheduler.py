@@ -31,7 +31,7 @@ from aptask.model.description import Description
 from aptask.model.event import NOBODY, Author, Event, Level, visible
 from aptask.model.job import Added, Change, Job, Outcome, State, Status, change
 from aptask.model.limits import Limits
-from aptask.model.orders import Ended, Progressed, Start, Started, Stop, Work
+from aptask.model.orders import Ended, Progressed, Report, Start, Started, Stop, Work
 from aptask.model.progress import Progress, advance
 from aptask.model.statistics import DEFAULT_GROUP, Executor, Group, Totals
 from aptask.scheduling.backlog import Backlog
@@ -359,7 +359,7 @@ class Scheduler:
         self._ready = False
 
     def happened(
-        self, event: Started | Progressed | Ended, source: tuple[str, int] | None = None
+        self, event: Report, source: tuple[str, int] | None = None
     ) -> Deferred[None] | None:
         """An event of an attempt; see `IListener`."""
         job = self._running.get(event.job)

@@ -26,7 +26,14 @@ from aptask.model.event import NOBODY, Author
 from aptask.model.job import Job, State, Status
 from aptask.model.progress import NOTHING, Progress
 
-STATES = (State.QUEUED, State.ACTIVE, State.STOPPING, State.ENDED)
+STATES = (
+    State.QUEUED,
+    State.ACTIVE,
+    State.STOPPING,
+    State.ENDED,
+    State.PAUSED,
+    State.HELD,
+)
 STATUSES = (
     Status.INITIALIZED,
     Status.RUNNING,
@@ -34,6 +41,8 @@ STATUSES = (
     Status.ERROR,
     Status.STOPPED,
     Status.INTERRUPTED,
+    Status.TIMEOUT,
+    Status.SKIPPED,
 )
 STATE_CODES = {state: code for code, state in enumerate(STATES)}
 STATUS_CODES = {status: code for code, status in enumerate(STATUSES)}

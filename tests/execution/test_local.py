@@ -29,11 +29,17 @@ from aptask.model.job import Status
 from aptask.model.orders import (
     LINK_VERSION,
     Ended,
+    Pause,
+    Paused,
+    Quit,
+    Resume,
+    Resumed,
     Spawn,
     Start,
     Started,
     Stop,
     Welcome,
+    decode_order,
     encode,
 )
 from aptask.runner import family
@@ -158,9 +164,47 @@ async def test_what_it_runs_is_heard_of_in_its_order(executor: LocalExecutor) ->
 
 
 @pytest_twisted.ensureDeferred
+async def test_what_runs_is_paused_and_resumed_and_it_is_heard_what_is_so(
+    executor: LocalExecutor,
+) -> None:
+    listener = Listener()
+    await begin(executor, listener)
+    assert executor.can_pause
+    started = listener.started(1)
+    executor.order(order(1, "sleep", "1000"))
+    pid = (await started).pid
+    for kind, event in ((Pause, Paused), (Resume, Resumed)):
+        heard = listener.next(lambda what, event=event: isinstance(what, event))  # type: ignore[misc]
+        executor.order(kind(1, 1))
+        assert (await heard).job == 1
+        found = family.look_up(pid)
+        assert found is not None
+        assert (found.state == "T") == (kind is Pause)
+    executor.order(Pause(1, 1))
+    ended = listener.ended(1)
+    executor.order(Stop(1, 1, 5.0))
+    assert (await ended).status is Status.STOPPED
+    # They have no numbers: the book is not told of them.
+    assert [number for _, number in listener.sources] == [1, 2]
+    await executor.stop(0)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_has_a_limit_of_time_times_out(executor: LocalExecutor) -> None:
+    listener = Listener()
+    await begin(executor, listener)
+    ended = listener.ended(1)
+    executor.order(Start(1, 1, "t", "o", Spawn(["sleep", "1000"]), 4096, timeout=0.2))
+    assert (await ended).status is Status.TIMEOUT
+    await executor.stop(0)
+
+
+@pytest_twisted.ensureDeferred
 async def test_no_order_goes_nowhere_loudly(executor: LocalExecutor) -> None:
     executor.order(order(1, "true"))
     executor.order(Stop(1, 1, 0))
+    executor.order(Pause(1, 1))
+    executor.order(Resume(1, 1))
     await executor.stop(0)
 
 
@@ -272,6 +316,72 @@ def test_a_runner_that_does_not_answer_any_more_is_killed(
     assert not process.killed
     clock.pump([1.0] * 30)
     assert process.killed
+
+
+def sent(link: Link) -> list[Any]:
+    """What was ordered over a link on fakes, since this was asked last."""
+    transport: Any = link.transport
+    lines = transport.value().splitlines()
+    transport.clear()
+    return [decode_order(line) for line in lines]
+
+
+def adopted(link: Link, process: Process, version: int, *running: tuple[int, int]) -> None:
+    """Have a runner say that it is there, as one that another daemon has started."""
+    link.dataReceived(encode(Welcome(version, "me", process.pid, running)) + b"\n")
+
+
+@pytest.mark.parametrize("version", [LINK_VERSION - 1, LINK_VERSION + 1])
+def test_a_runner_of_another_version_is_ordered_to_stop_jobs_and_nothing_else(
+    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    link, process = linked(executor, Clock(), monkeypatch)
+    adopted(link, process, version, (1, 1))
+    sent(link)
+    assert not executor.can_pause
+    stop = Stop(1, 1, 5.0)
+    for each in (Pause(1, 1), stop, Resume(1, 1), order(2, "true")):
+        executor.order(each)
+    assert sent(link) == [stop]
+
+
+def test_an_older_runner_quits_when_it_has_nothing_left_and_is_killed_where_it_does_not(
+    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    link, process = linked(executor, clock, monkeypatch)
+    adopted(link, process, LINK_VERSION - 1, (1, 1))
+    sent(link)
+    adopted(link, process, LINK_VERSION - 1)
+    assert sent(link) == [Quit(0.0)]
+    assert not process.killed
+    clock.advance(local.END_SECONDS)
+    assert process.killed
+
+
+def test_a_newer_runner_that_has_nothing_left_is_killed(
+    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, process = linked(executor, Clock(), monkeypatch)
+    adopted(link, process, LINK_VERSION + 1, (1, 1))
+    sent(link)
+    adopted(link, process, LINK_VERSION + 1)
+    assert sent(link) == []
+    assert process.killed
+
+
+@pytest.mark.parametrize(
+    ("version", "orders"),
+    [(LINK_VERSION - 1, [Quit(5.0)]), (LINK_VERSION + 1, [Stop(1, 1, 5.0)])],
+)
+def test_a_stop_of_all_is_said_so_that_the_runner_understands_it(
+    executor: LocalExecutor, monkeypatch: pytest.MonkeyPatch, version: int, orders: list[Any]
+) -> None:
+    link, process = linked(executor, Clock(), monkeypatch)
+    adopted(link, process, version, (1, 1))
+    sent(link)
+    executor.stop(5.0)
+    assert sent(link) == orders
 
 
 def test_a_runner_that_is_not_the_one_that_was_started_is_killed(

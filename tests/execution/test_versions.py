@@ -138,10 +138,10 @@ def ends(daemon: Any, taskid: int) -> dict[str, Any]:
     return task
 
 
-def test_a_runner_of_the_version_before_is_adopted_and_is_given_orders(
+def test_a_runner_of_this_version_is_adopted_and_is_given_orders(
     daemon: Any, tools: Any, stand_in: Callable[[int], StandIn]
 ) -> None:
-    runner = stand_in(1)
+    runner = stand_in(3)
     daemon.start()
     hello = runner.hear("hello")
     assert (hello["instance"], hello["after"]) == (runner.instance, 0)
@@ -166,6 +166,8 @@ def test_a_runner_of_the_version_before_is_adopted_and_is_given_orders(
     assert runner.hear("start")["job"] == 1
     runner.say(**{**ended, "status": "error", "message": "twice"})
     runner.say(event="sneezed", number=4)  # there may be more kinds, too
+    runner.say(event="paused", job=2, attempt=1, time=1_600_000_002.5)
+    runner.say(event="resumed", job=2, attempt=1, time=1_600_000_003.5)
     runner.say(event="progress", job=2, attempt=1, fraction=0.25, message="a quarter")
 
     task = ends(daemon, 1)
@@ -188,6 +190,7 @@ def test_a_runner_of_the_version_before_is_adopted_and_is_given_orders(
         "work",
         "output_bytes",
         "grace",
+        "timeout",
     }
     tools.wait_until(lambda: runner.forgotten == 3, "it may forget that")
     runner.say(event="started", number=4, job=3, attempt=1, pid=13, time=1_600_000_003.5)
@@ -209,6 +212,57 @@ def test_a_runner_of_the_version_before_is_adopted_and_is_given_orders(
     assert [order["job"] for order in runner.starts] == [1, 3]
     assert shown(daemon, 1)["message"] == "as it was"
     assert runner.process.poll() is None
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_runner_of_an_earlier_version_ends_its_jobs_gets_no_others_and_is_replaced(
+    daemon: Any, tools: Any, stand_in: Callable[[int], StandIn], version: int
+) -> None:
+    # It would run without end what has a limit of time, and not pause what is to be paused.
+    runner = stand_in(version)
+    daemon.start()
+    runner.hear("hello")
+    runner.welcome()
+    runner.say(event="started", number=1, job=1, attempt=1, pid=11, time=1_600_000_000.5)
+    runner.say(event="started", number=2, job=2, attempt=1, pid=12, time=1_600_000_001.5)
+    runner.say(event="progress", job=2, attempt=1, fraction=0.25, message="a quarter")
+    tools.wait_until(lambda: shown(daemon, 2)["progress"] == 0.25, "progress is heard")
+    assert shown(daemon, 2)["started"] == "2020-09-13T12:26:41.500Z"
+    runner.running = [[2, 1]]
+    runner.say(
+        event="ended",
+        number=3,
+        job=1,
+        attempt=1,
+        status="done",
+        time=1_600_000_002.5,
+        message="as it was",
+        exit=0,
+        result={"answer": 42},
+        fraction=0.5,
+    )
+    task = ends(daemon, 1)
+    assert (task["status"], task["message"], task["result"]) == (
+        "done",
+        "as it was",
+        {"answer": 42},
+    )
+    tools.wait_until(lambda: runner.forgotten == 3, "it may forget that")
+
+    daemon.ask("stop", taskid="2", grace=7)
+    assert runner.hear("stop") == {"order": "stop", "job": 2, "attempt": 1, "grace": 7.0}
+    assert shown(daemon, 3)["state"] == "queued"
+    runner.running = []
+    runner.say(event="ended", number=4, job=2, attempt=1, status="stopped", time=2.5, exit=-15)
+    assert ends(daemon, 2)["status"] == "stopped"
+    # That it holds nothing any more it says when it is asked whether it is there.
+    runner.hear("hello")
+    runner.welcome()
+    assert runner.hear("quit") == {"order": "quit", "grace": 0.0}
+    assert runner.process.wait(SECONDS) == 0
+    assert ends(daemon, 3)["status"] == "done"
+    assert not runner.starts
+    assert daemon.runner != runner.process.pid
 
 
 def test_a_runner_of_an_unknown_version_ends_its_jobs_gets_no_others_and_is_replaced(
@@ -241,8 +295,9 @@ def test_a_runner_of_an_unknown_version_ends_its_jobs_gets_no_others_and_is_repl
     assert daemon.runner != runner.process.pid
 
 
+@pytest.mark.parametrize("hello", [{"version": 1}, {"version": 2, "orphan_timeout": 60.0}])
 def test_a_daemon_of_another_version_gives_a_runner_orders_with_fields_that_it_does_not_know(
-    daemon: Any, tools: Any
+    daemon: Any, tools: Any, hello: dict[str, Any]
 ) -> None:
     taskid = daemon.ask(
         "start",
@@ -267,7 +322,7 @@ def test_a_daemon_of_another_version_gives_a_runner_orders_with_fields_that_it_d
                 if event["event"] == kind and job in (None, event.get("job")):
                     return event
 
-        say(order="hello", version=1, instance=None, after=0)
+        say(order="hello", instance=None, after=0, **hello)
         welcome = hear("welcome")
         assert (welcome["pid"], welcome["running"]) == (runner, [[int(taskid), 1]])
         say(order="sneeze")
@@ -294,10 +349,11 @@ def test_a_daemon_of_another_version_gives_a_runner_orders_with_fields_that_it_d
     assert daemon.run("program", ["true"])["status"] == "done"
 
 
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_what_a_daemon_orders_is_what_it_ordered_before(
-    daemon: Any, stand_in: Callable[[int], StandIn]
+    daemon: Any, stand_in: Callable[[int], StandIn], version: int
 ) -> None:
-    runner = stand_in(1)
+    runner = stand_in(version)
     daemon.start()
     hello = runner.hear("hello")
     assert set(hello) == {"order", "version", "instance", "after", "orphan_timeout"}

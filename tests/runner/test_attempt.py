@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from aptask.model.description import Kind, Target
 from aptask.model.job import Status
-from aptask.model.orders import Call, Ended, Progressed, Spawn, Start, Started
+from aptask.model.orders import Call, Ended, Paused, Progressed, Resumed, Spawn, Start, Started
 from aptask.runner import attempt as attempt_module
 from aptask.runner.attempt import Attempt
 from aptask.runner.errands import Answer, What
@@ -27,6 +27,8 @@ class FakeFamily:
         self.living: list[int] = []
         self.asked = 0
         self.killed = 0
+        self.suspended: list[int] = []
+        self.resumed: list[int] = []
 
     def members(self) -> list[int]:
         return list(self.living)
@@ -36,6 +38,15 @@ class FakeFamily:
 
     def ask_to_end(self) -> None:
         self.asked += 1
+
+    def suspend(self) -> list[int]:
+        running = [pid for pid in self.living if pid not in self.suspended]
+        self.suspended += running
+        return running
+
+    def resume(self, pids: Any) -> None:
+        self.resumed += sorted(pids)
+        self.suspended = [pid for pid in self.suspended if pid not in pids]
 
     def kill(self) -> list[int]:
         self.killed += 1
@@ -96,6 +107,7 @@ class FakeHost:
         self.programs: set[int] = set()
         self.found = FakeFamily()
         self.events: list[Started | Ended] = []
+        self.told: list[Paused | Resumed] = []
         self.progress: list[Progressed] = []
         self.children: list[FakeChild] = []
         self.given_back: list[Any] = []
@@ -149,6 +161,9 @@ class FakeHost:
     def started(self, attempt: Attempt, event: Callable[[int], Started]) -> None:
         self.events.append(event(len(self.events) + 1))
 
+    def tell(self, event: Paused | Resumed) -> None:
+        self.told.append(event)
+
     def progressed(self, attempt: Attempt) -> None:
         self.progress.append(attempt.progress_event())
 
@@ -189,8 +204,8 @@ def host() -> FakeHost:
     return FakeHost()
 
 
-def begin(host: FakeHost, work: Spawn | Call) -> Any:
-    attempt: Any = Attempt(Start(1, 1, "t", "o", work, 4096), host)
+def begin(host: FakeHost, work: Spawn | Call, timeout: float | None = None) -> Any:
+    attempt: Any = Attempt(Start(1, 1, "t", "o", work, 4096, 10.0, timeout), host)
     attempt.begin()
     return attempt
 
@@ -532,3 +547,247 @@ def test_a_judge_that_raises_is_the_message_too(host: FakeHost) -> None:
     attempt.began(201)
     attempt.answered(Answer(well=False, message="ValueError: unsure"))
     assert (host.end.status, host.end.message) == (Status.ERROR, "ValueError: unsure")
+
+
+# Being paused
+
+PAUSED = Paused(1, 1, 1000.0)
+RESUMED = Resumed(1, 1, 1000.0)
+
+
+def test_a_pause_is_told_when_nobody_runs_any_more_and_again_when_it_is_asked_for_again(
+    host: FakeHost,
+) -> None:
+    attempt = begin(host, Spawn(["x"]))
+    host.found.living = [100, 101]
+    attempt.pause()
+    assert host.found.suspended == [100, 101]
+    assert host.told == []
+    attempt.pause()
+    host.pass_time(1)
+    assert host.told == [PAUSED]
+    attempt.pause()
+    assert host.told == [PAUSED, PAUSED]
+    attempt.resume()
+    assert host.told == [PAUSED, PAUSED, RESUMED]
+    assert host.found.resumed == [100, 101]
+    host.found.living = []
+    attempt._program.exited(0)
+    assert host.end.status is Status.DONE
+    assert host.reactor.getDelayedCalls() == []
+
+
+def test_resuming_what_runs_is_answered_with_that(host: FakeHost) -> None:
+    attempt = begin(host, Spawn(["x"]))
+    attempt.resume()
+    assert host.told == [RESUMED]
+    assert host.found.resumed == []
+
+
+def test_a_process_that_comes_while_it_is_paused_is_suspended_as_it_comes(host: FakeHost) -> None:
+    attempt = begin(host, call())
+    attempt.pause()
+    assert host.told == [PAUSED]
+    host.found.living = [200]
+    attempt.began(200)
+    assert host.found.suspended == [200]
+    host.pass_time(1)
+    assert host.told == [PAUSED]
+    attempt.resume()
+    assert host.found.resumed == [200]
+
+
+def test_a_program_that_comes_of_a_paused_driver_is_suspended_too(host: FakeHost) -> None:
+    attempt = begin(host, call(Kind.PROGRAM))
+    host.found.living = [200]
+    attempt.began(200)
+    attempt.pause()
+    host.pass_time(1)
+    host.found.living = [100]
+    attempt.answered(Answer(well=True, spawn=Spawn(["x"])))
+    assert host.found.suspended == [100]
+    attempt.resume()
+    host.found.living = []
+    attempt._program.exited(0)
+    assert host.end.status is Status.DONE
+
+
+@pytest.mark.parametrize("isolated", [False, True])
+def test_a_child_that_answered_before_it_was_suspended_goes_on_and_its_job_is_done(
+    host: FakeHost, isolated: bool
+) -> None:
+    attempt = begin(host, call(isolated=isolated))
+    host.found.living = [200]
+    attempt.began(200)
+    attempt.pause()
+    attempt.answered(WELL)
+    assert host.found.resumed == [200]
+    assert host.found.suspended == []
+    assert host.end.status is Status.DONE
+    host.pass_time(1)
+    assert host.told == []
+    assert host.found.suspended == []
+
+
+def test_a_stop_ends_its_pause(host: FakeHost) -> None:
+    attempt = begin(host, Spawn(["x"]))
+    host.found.living = [100]
+    attempt.pause()
+    host.pass_time(1)
+    attempt.stop(5.0)
+    assert host.found.asked == 1
+    assert attempt.paused is None
+    attempt.pause()
+    attempt.resume()
+    assert host.told == [PAUSED]
+    host.found.living = []
+    attempt._program.exited(-15)
+    host.pass_time(1)
+    assert host.end.status is Status.STOPPED
+
+
+def test_a_stop_while_it_is_being_suspended_leaves_it_running(host: FakeHost) -> None:
+    attempt = begin(host, Spawn(["x"]))
+    host.found.living = [100]
+    attempt.pause()
+    attempt.stop(5.0)
+    host.found.suspended = []
+    host.pass_time(1)
+    assert host.found.suspended == []
+    assert host.told == []
+
+
+def test_a_paused_driver_whose_program_was_killed_is_asked_what_that_means(
+    host: FakeHost,
+) -> None:
+    attempt = launch(host)
+    host.found.living = [100]
+    attempt.pause()
+    host.pass_time(1)
+    host.found.living = []
+    attempt._program.exited(-9)
+    host.found.living = [201]
+    attempt.began(201)
+    assert 201 not in host.found.suspended
+    host.found.living = []
+    attempt.answered(Answer(well=False))
+    assert host.end.exit == -9
+
+
+def test_what_has_ended_is_not_paused(host: FakeHost) -> None:
+    attempt = begin(host, Spawn(["x"]))
+    host.found.living = [101]
+    attempt._program.exited(0)
+    attempt.pause()
+    attempt.resume()
+    host.pass_time(1)
+    assert host.end.status is Status.DONE
+    assert (host.told, host.found.suspended) == ([], [])
+
+
+# The limit of its time
+
+
+def test_when_its_time_is_over_it_is_asked_to_end_and_killed_after_its_grace(
+    host: FakeHost,
+) -> None:
+    attempt = begin(host, Spawn(["x"]), timeout=30.0)
+    host.found.living = [100]
+    host.pass_time(29.9)
+    assert host.found.asked == 0
+    host.pass_time(0.2)
+    assert host.found.asked == 1
+    host.pass_time(9.8)
+    assert host.found.killed == 0
+    host.pass_time(0.2)
+    assert host.found.killed == 1
+    attempt._program.exited(-9)
+    host.pass_time(1)
+    assert (host.end.status, host.end.exit) == (Status.TIMEOUT, -9)
+    assert host.end.message == "timed out after 30 s"
+    assert host.reactor.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.25, "0.25 s"), (2_592_000.0, "2592000 s"), (90.0, "90 s")]
+)
+def test_its_message_says_how_long_that_was(host: FakeHost, seconds: float, said: str) -> None:
+    attempt = begin(host, Spawn(["x"]), timeout=seconds)
+    host.reactor.advance(seconds)
+    attempt._program.exited(0)
+    assert (host.end.status, host.end.exit) == (Status.TIMEOUT, 0)
+    assert host.end.message == f"timed out after {said}"
+
+
+def test_one_that_ends_in_time_is_not_timed_out(host: FakeHost) -> None:
+    attempt = begin(host, Spawn(["x"]), timeout=30.0)
+    host.pass_time(29)
+    host.found.living = [101]
+    attempt._program.exited(0)
+    host.pass_time(5)
+    assert (host.end.status, host.end.message) == (Status.DONE, None)
+    assert host.reactor.getDelayedCalls() == []
+
+
+def test_a_stop_before_its_time_is_over_counts(host: FakeHost) -> None:
+    attempt = begin(host, Spawn(["x"]), timeout=1.0)
+    host.found.living = [100]
+    attempt.stop(5.0)
+    host.pass_time(2)
+    host.found.living = []
+    attempt._program.exited(0)
+    host.pass_time(1)
+    assert (host.end.status, host.end.message) == (Status.STOPPED, None)
+
+
+def test_a_stop_after_its_time_is_over_shortens_the_grace_only(host: FakeHost) -> None:
+    attempt = begin(host, Spawn(["x"]), timeout=1.0)
+    host.found.living = [100]
+    host.pass_time(1.1)
+    attempt.stop(0.0)
+    host.pass_time(0.1)
+    assert host.found.killed == 1
+    attempt._program.exited(-9)
+    host.pass_time(1)
+    assert host.end.status is Status.TIMEOUT
+
+
+def test_the_time_in_which_it_is_paused_does_not_count(host: FakeHost) -> None:
+    attempt = begin(host, Spawn(["x"]), timeout=3.0)
+    host.found.living = [100]
+    for _ in range(2):
+        host.pass_time(1)
+        attempt.pause()
+        host.pass_time(100)
+        attempt.resume()
+    host.pass_time(0.9)
+    assert host.found.asked == 0
+    host.pass_time(0.2)
+    assert host.found.asked == 1
+
+
+def test_its_time_begins_with_its_first_process_and_goes_on_over_a_drivers_steps(
+    host: FakeHost,
+) -> None:
+    attempt = begin(host, call(Kind.PROGRAM), timeout=3.0)
+    host.pass_time(100)
+    attempt.began(200)
+    host.pass_time(1)
+    attempt.answered(Answer(well=True, spawn=Spawn(["x"], judged=True)))
+    host.pass_time(1)
+    attempt._program.exited(24)
+    attempt.began(201)
+    host.pass_time(0.9)
+    assert not host.is_over
+    host.pass_time(0.2)
+    attempt.answered(Answer(well=True))
+    assert (host.end.status, host.end.exit) == (Status.TIMEOUT, None)
+
+
+def test_a_fault_ends_the_limit_of_its_time(host: FakeHost) -> None:
+    attempt = begin(host, Spawn(["x"]), timeout=1.0)
+    attempt.pause()
+    attempt.fail("a fault")
+    host.pass_time(2)
+    assert host.end.message == "a fault"
+    assert host.reactor.getDelayedCalls() == []
