@@ -20,11 +20,11 @@ class State(StrEnum):
 
     QUEUED = "queued"
     ACTIVE = "active"
-    STOPPING = "stopping"
     HELD = "held"
     """it waits, and is not started until it is resumed"""
     PAUSED = "paused"
     """it was launched, and is suspended until it is resumed"""
+    STOPPING = "stopping"
     ENDED = "ended"
 
 
@@ -36,10 +36,10 @@ class Status(StrEnum):
     DONE = "done"
     ERROR = "error"
     STOPPED = "stopped"
-    INTERRUPTED = "interrupted"
     TIMEOUT = "timeout"
-
+    INTERRUPTED = "interrupted"
     SKIPPED = "skipped"
+
 
 class Change(StrEnum):
     """What can happen to a job."""
@@ -47,31 +47,31 @@ class Change(StrEnum):
     LAUNCH = "launch"
     RETURN = "return"
     REPEAT = "repeat"
-    STOP = "stop"
     PAUSE = "pause"
     RESUME = "resume"
+    STOP = "stop"
     FINISH = "finish"
 
 
 TRANSITIONS: dict[tuple[State, Change], tuple[State, Status | None]] = {
     (State.QUEUED, Change.LAUNCH): (State.ACTIVE, Status.RUNNING),
-    (State.QUEUED, Change.STOP): (State.ENDED, Status.STOPPED),
     (State.QUEUED, Change.PAUSE): (State.HELD, Status.INITIALIZED),
+    (State.QUEUED, Change.STOP): (State.ENDED, Status.STOPPED),
     (State.QUEUED, Change.FINISH): (State.ENDED, None),
-    (State.ACTIVE, Change.RETURN): (State.QUEUED, Status.INITIALIZED),
     (State.HELD, Change.RESUME): (State.QUEUED, Status.INITIALIZED),
     (State.HELD, Change.STOP): (State.ENDED, Status.STOPPED),
     (State.HELD, Change.FINISH): (State.ENDED, None),
+    (State.ACTIVE, Change.RETURN): (State.QUEUED, Status.INITIALIZED),
     (State.ACTIVE, Change.REPEAT): (State.QUEUED, Status.INITIALIZED),
-    (State.ACTIVE, Change.STOP): (State.STOPPING, Status.RUNNING),
     (State.ACTIVE, Change.PAUSE): (State.PAUSED, Status.RUNNING),
+    (State.ACTIVE, Change.STOP): (State.STOPPING, Status.RUNNING),
     (State.ACTIVE, Change.FINISH): (State.ENDED, None),
-    (State.STOPPING, Change.STOP): (State.STOPPING, Status.RUNNING),
     (State.PAUSED, Change.RESUME): (State.ACTIVE, Status.RUNNING),
     (State.PAUSED, Change.RETURN): (State.HELD, Status.INITIALIZED),
     (State.PAUSED, Change.REPEAT): (State.QUEUED, Status.INITIALIZED),
     (State.PAUSED, Change.STOP): (State.STOPPING, Status.RUNNING),
     (State.PAUSED, Change.FINISH): (State.ENDED, None),
+    (State.STOPPING, Change.STOP): (State.STOPPING, Status.RUNNING),
     (State.STOPPING, Change.FINISH): (State.ENDED, None),
 }
 """What each change makes of each state. Where the status is None, it is the outcome's.

@@ -105,6 +105,8 @@ class Start(msgspec.Struct, tag="start", tag_field="order"):
         owner: whose it is, for the process' environment.
         grace: seconds it has to end when all jobs are told to, or its time is over.
         output_bytes: how much of its output is kept.
+        timeout: seconds that it may run, those not counted in which it is paused; then it is asked
+            to stop, and ends as `timeout`. None: as long as it takes.
     """
 
     job: int
@@ -114,12 +116,11 @@ class Start(msgspec.Struct, tag="start", tag_field="order"):
     work: Work
     output_bytes: int
     grace: float = 10.0
+    timeout: float | None = None
 
 
 class Stop(msgspec.Struct, tag="stop", tag_field="order", frozen=True):
     """Ask an attempt to end, and kill it after `grace` seconds. A further one may shorten that.
-        timeout: seconds that it may run, those not counted in which it is paused; then it is asked
-            to stop, and ends as `timeout`. None: as long as it takes.
 
     One that the runner has never had is answered with its end: it was stopped before it began.
     """
@@ -129,20 +130,6 @@ class Stop(msgspec.Struct, tag="stop", tag_field="order", frozen=True):
     grace: float
 
 
-    timeout: float | None = None
-class Forget(msgspec.Struct, tag="forget", tag_field="order", frozen=True):
-    """Events up to `number` are applied: they need not be kept."""
-
-    number: int
-
-
-class Quit(msgspec.Struct, tag="quit", tag_field="order", frozen=True):
-    """End all jobs, each with its own grace and `grace` seconds at most, then the runner."""
-
-    grace: float
-
-
-Order = Hello | Start | Stop | Pause | Resume | Forget | Quit
 class Pause(msgspec.Struct, tag="pause", tag_field="order", frozen=True):
     """Suspend all processes of an attempt, and those that come, until `Resume` or `Stop`.
 
@@ -161,6 +148,19 @@ class Resume(msgspec.Struct, tag="resume", tag_field="order", frozen=True):
     attempt: int
 
 
+class Forget(msgspec.Struct, tag="forget", tag_field="order", frozen=True):
+    """Events up to `number` are applied: they need not be kept."""
+
+    number: int
+
+
+class Quit(msgspec.Struct, tag="quit", tag_field="order", frozen=True):
+    """End all jobs, each with its own grace and `grace` seconds at most, then the runner."""
+
+    grace: float
+
+
+Order = Hello | Start | Stop | Pause | Resume | Forget | Quit
 
 
 class Welcome(msgspec.Struct, tag="welcome", tag_field="event", frozen=True):
@@ -204,19 +204,6 @@ class Progressed(
     message: str | None = None
 
 
-class Ended(msgspec.Struct, tag="ended", tag_field="event", frozen=True, omit_defaults=True):
-    """An attempt has ended.
-
-    Attributes:
-        status: `done`, `error`, `stopped`, `timeout` or `interrupted`.
-        message: for people; None leaves the last message of its progress.
-        exit: the exit code, or the negative number of a signal.
-        result: what its task returned, as JSON.
-        fraction: the last progress.
-        time: seconds since the epoch.
-    """
-
-    number: int
 class Paused(msgspec.Struct, tag="paused", tag_field="event", frozen=True):
     """Nothing of an attempt runs, until it is resumed or stopped.
 
@@ -241,6 +228,19 @@ class Resumed(msgspec.Struct, tag="resumed", tag_field="event", frozen=True):
     time: float
 
 
+class Ended(msgspec.Struct, tag="ended", tag_field="event", frozen=True, omit_defaults=True):
+    """An attempt has ended.
+
+    Attributes:
+        status: `done`, `error`, `stopped`, `timeout` or `interrupted`.
+        message: for people; None leaves the last message of its progress.
+        exit: the exit code, or the negative number of a signal.
+        result: what its task returned, as JSON.
+        fraction: the last progress.
+        time: seconds since the epoch.
+    """
+
+    number: int
     job: int
     attempt: int
     status: Status

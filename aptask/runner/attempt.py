@@ -42,9 +42,9 @@ from aptask.runner.children import Child, Employer
 from aptask.runner.ending import Ending
 from aptask.runner.errands import Answer, Errand, What
 from aptask.runner.output import Writer
+from aptask.runner.pausing import Pausing
 from aptask.runner.process import (
     REPORT_DESCRIPTOR,
-from aptask.runner.pausing import Pausing
     CannotSpawn,
     Program,
     not_executed,
@@ -67,12 +67,12 @@ class Nursery(Protocol):
         """Keep a child for others."""
 
 
-class Host(Protocol):
-    """What an attempt needs of the runner."""
 class Family(ending.Family, pausing.Family, Protocol):
     """See `aptask.runner.family.Family`."""
 
 
+class Host(Protocol):
+    """What an attempt needs of the runner."""
 
     reactor: Any
     instance: str
@@ -103,11 +103,11 @@ class Family(ending.Family, pausing.Family, Protocol):
     def started(self, attempt: Attempt, event: Callable[[int], Started]) -> None:
         """Tell of a process; `event` makes the event with its number."""
 
-    def progressed(self, attempt: Attempt) -> None:
-        """Tell, when there is room on the link, how far the attempt is."""
     def tell(self, event: Paused | Resumed) -> None:
         """Tell what is so, to whoever is there to hear it."""
 
+    def progressed(self, attempt: Attempt) -> None:
+        """Tell, when there is room on the link, how far the attempt is."""
 
     def ended(self, attempt: Attempt, event: Callable[[int], Ended]) -> None:
         """Tell of the end."""
@@ -128,11 +128,11 @@ class Attempt:
     Args:
         order: what to run.
         host: the runner.
-    """
-
 
     Attributes:
         paused: what was told of its pause, while it is paused.
+    """
+
     def __init__(self, order: Start, host: Host) -> None:
         self.order = order
         self._host = host
@@ -206,15 +206,15 @@ class Attempt:
             self._led_by(self._program.pid)
             self._tell_start(self._program.pid)
 
-    def _folder(self, plan: Spawn) -> str:
-        return os.path.join(self._host.home, plan.cwd or "")
-
-    def _send(self, what: What) -> None:
     def _led_by(self, pid: int) -> None:
         self._ending.led_by(pid)
         self._pausing.came()
         self._allowance.begin()
 
+    def _folder(self, plan: Spawn) -> str:
+        return os.path.join(self._host.home, plan.cwd or "")
+
+    def _send(self, what: What) -> None:
         self._what = what
         call = self._call
         errand = Errand(what, call.target, call.arguments, self._environment, self._code)
@@ -242,10 +242,6 @@ class Attempt:
         progress = self._reading.newest()
         return Progressed(self.order.job, self.order.attempt, progress.fraction, progress.message)
 
-    # Being asked to stop
-
-    def stop(self, grace: float, status: Status = Status.STOPPED, why: str | None = None) -> None:
-        """Ask the family to end, and kill it after `grace` seconds.
     # Being paused
 
     def pause(self) -> None:
@@ -281,24 +277,28 @@ class Attempt:
         self._pausing.forget()
         self.paused = None
 
+    # Being asked to stop
 
-        Asked again, the sooner end counts, and the first reason. One that has ended already, and
     def _timed_out(self) -> None:
         message = f"timed out after {self.order.timeout:.10g} s"
         self.stop(self.order.grace, Status.TIMEOUT, message)
 
+    def stop(self, grace: float, status: Status = Status.STOPPED, why: str | None = None) -> None:
+        """Ask the family to end, and kill it after `grace` seconds.
+
+        Asked again, the sooner end counts, and the first reason. One that has ended already, and
         whose rest is being killed, keeps its own end.
         """
         if self._asked is None:
             if self._over:
                 return
             self._asked, self._why = status, why
+            self._forget_pause()
+            self._allowance.cancel()
         if self._child is not None and self._host.nursery.withdraw(self._child):
             self._child = None
             self._end(self._asked, None, is_alone=True)
         else:
-            self._forget_pause()
-            self._allowance.cancel()
             self._ending.ask(grace)
 
     def look_after(self) -> None:
@@ -314,12 +314,12 @@ class Attempt:
         self._host.programs.discard(self._ending.family.leader)
         if self._over:
             return
+        self._forget_pause()
+        self._allowance.go_on()
         if plan.judged and code is not None and self._asked is None:
             self._code = code
             self._clear(self._ask_for_judgement)
         else:
-        self._forget_pause()
-        self._allowance.go_on()
             self._conclude(code, well=code == 0)
 
     def _ask_for_judgement(self) -> None:
@@ -377,11 +377,11 @@ class Attempt:
         elif answer.retire:
             self._ending.clear(lambda: self._parted(answer))
         else:
+            self._pausing.release()  # it goes to others, or has to see that it is to end
             if answer.stale or self._call.isolated:
                 child.close()
             else:
                 self._host.nursery.give_back(child)
-            self._pausing.release()  # it goes to others, or has to see that it is to end
             self._child = None
             self._ending.left()
             self._follow(answer)
@@ -454,15 +454,15 @@ class Attempt:
         else:
             self._clear(finish)
 
-    def _clear(self, then: Callable[[], object]) -> None:
-        """End what is left of the family, then go on: at once where nothing is."""
-        if self._asked is None and not self._host.has_orphans(self._ending.family):
-            self._ending.left()
     def _be_over(self) -> None:
         self._over = True
         self._forget_pause()
         self._allowance.cancel()
 
+    def _clear(self, then: Callable[[], object]) -> None:
+        """End what is left of the family, then go on: at once where nothing is."""
+        if self._asked is None and not self._host.has_orphans(self._ending.family):
+            self._ending.left()
             then()
         else:
             self._ending.clear(then, spared=0 if self._child is None else self._child.pid)
