@@ -295,9 +295,10 @@ def _pass_on(opening: Deferred[None], opened: Deferred[Any]) -> None:
         if not opened.called:  # else its client has gone
             opened.callback(None)
 
-    def give_up(_: Failure) -> None:
+    def give_up(failure: Failure) -> Failure:
         if not opened.called:
             opened.errback(Unavailable("the daemon is shutting down"))
+        return failure  # the requests behind this one are not to be carried out either
 
     opening.addCallbacks(go_on, give_up)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -136,9 +137,11 @@ def test_every_help_has_an_example_that_is_right(
 ) -> None:
     assert main(argv) == 0
     printed = capsys.readouterr().out
-    assert "example:\n  aptask " in printed
-    example = printed.split("example:\n  aptask ")[1].split("\n")[0].split(" | ")[0]
-    assert parse(example.split()).command in COMMANDS
+    _, _, examples = re.sub("examples?:", "example:", printed).partition("example:\n")
+    lines = re.findall(r"^  aptask (.+)$", examples, re.M)
+    assert lines
+    for example in lines:
+        assert parse(re.split(" [|>] ", example)[0].split()).command in COMMANDS
 
 
 # Signals and pipes, in a process of its own

@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from aptask.model.framing import Framer
+from aptask.model.messages import REQUESTS
+
 DOCS = Path(__file__).parents[2] / "docs"
 
 CONFIG = """
@@ -99,13 +102,41 @@ def test_telnet_can_talk_to_it(daemon: Any, program: Any) -> None:
 
 
 def indented_requests(page: str) -> list[str]:
-    """The requests among a page's indented examples."""
-    blocks = re.findall(r"(?:^    .*\n)+", page, re.M)
-    return [block for block in blocks if '"request"' in block and "printf" not in block]
+    """The requests among a page's indented examples, each as it stands there."""
+    found = []
+    for block in re.findall(r"(?:^    .*\n)+", page, re.M):
+        framer = Framer(65536, 64)
+        framer.feed(block.encode())
+        while '"request"' in block and "printf" not in block:
+            text = framer.next()
+            if text is None:
+                break
+            if b'"request"' in text:
+                found.append(text.decode())
+    return found
 
 
-@pytest.mark.parametrize("pasted", indented_requests((DOCS / "protocol.md").read_text()))
-def test_every_example_of_the_protocol_can_be_pasted_as_it_stands(daemon: Any, pasted: str) -> None:
+EXAMPLES = indented_requests((DOCS / "protocol.md").read_text())
+ENDING = ("drain", "shutdown")
+"""Requests after which a daemon is of no use to the other tests."""
+
+
+def named(example: str) -> str:
+    found = re.search(r'"request"\s*:\s*"(\w+)"', example)
+    assert found is not None
+    return found[1]
+
+
+def test_the_page_has_an_example_of_every_request() -> None:
+    assert {named(example) for example in EXAMPLES} == set(REQUESTS)
+
+
+@pytest.mark.parametrize("pasted", EXAMPLES, ids=named)
+def test_every_example_of_the_protocol_can_be_pasted_as_it_stands(
+    daemon: Any, daemons: Callable[..., Any], pasted: str
+) -> None:
+    if named(pasted) in ENDING:
+        daemon = daemons(config=CONFIG)
     key = "the operators key"
     taskid = daemon.ask("start", key, name="sleep", arguments=[0.01])["taskid"]
     text = pasted.replace("<key>", key).replace("<taskid>", taskid)
@@ -113,10 +144,8 @@ def test_every_example_of_the_protocol_can_be_pasted_as_it_stands(daemon: Any, p
         connection.sendall(text.encode())
         connection.shutdown(socket.SHUT_WR)
         answer, *others = everything(connection)
-    assert not others or '"follow"' in pasted
-    name = re.search(r'"request"\s*:\s*"(\w+)"', pasted)
-    assert name is not None
-    assert answer["response"] == name[1]
+    assert not others or '"follow"' in pasted or named(pasted) == "watch"
+    assert answer["response"] == named(pasted)
     assert answer["status"] == "ok" or answer["code"] == "conflict", answer
 
 
@@ -176,7 +205,7 @@ def test_a_browser_that_is_tricked_into_talking_to_the_port_gets_nothing_done(
         (b'{"request": "index", "key": "guess"}\n', "unauthorized", "unknown key"),
         (b'{"request": "active", "key": "bobs key", "owner": "*"}\n', "unauthorized", "admin"),
         (b'{"request": "fly", "key": "bobs key"}\n', "unknown-request", "fly"),
-        (b'{"request": "watch", "key": "bobs key"}\n', "unknown-request", "watch"),
+        (b'{"request": "look", "key": "bobs key"}\n', "unknown-request", "look"),
         (b'{"request": "start", "key": "bobs key", "name": "slep"}\n', "unknown-task", "sleep"),
         (b'{"request": "start", "key": "alices key", "name": "program"}\n', "unknown-task", ""),
         (

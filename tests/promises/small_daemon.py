@@ -158,6 +158,7 @@ def serve(
     keyring.replace(Source.CONFIGURATION, [Key("alice", "admin", digest(KEY))])
     context = Context(
         scheduler=scheduler,
+        store=store,
         catalog=catalog,
         keyring=keyring,
         outputs=NoOutputs(),
