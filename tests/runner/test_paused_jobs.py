@@ -23,7 +23,7 @@ def begin(runner: Any, script: str, **fields: Any) -> tuple[int, int]:
     """Start a script, and wait until it says `ready`; its job and process."""
     job = runner.start(Spawn(["sh", "-c", script]), **fields)
     pid = runner.started(job).pid
-    runner.wait_for_output(job, "ready")
+    runner.wait_for_output(job, "ready\n")
     return job, pid
 
 
@@ -126,7 +126,7 @@ def test_one_that_forks_all_the_while_is_paused_whole(
     witness = tmp_path / "witness"
     job = runner.start(Spawn(["python3", "-c", FORKING, str(witness)]))
     pid = runner.started(job).pid
-    runner.wait_for_output(job, "ready")
+    runner.wait_for_output(job, "ready\n")
     for _ in range(5):
         size = witness.stat().st_size if witness.exists() else 0
         helpers.wait_until(lambda size=size: witness.exists() and witness.stat().st_size > size)
@@ -334,7 +334,7 @@ def test_a_paused_task_hears_that_it_is_stopped(runner: Any, tasks: Any) -> None
         "    finally: print('cleaned')\n"
     )
     job = runner.start(tasks(source))
-    runner.wait_for_output(job, "ready")
+    runner.wait_for_output(job, "ready\n")
     pause(runner, job)
     runner.stop(job, LONG)
     assert runner.ended(job).status is Status.STOPPED

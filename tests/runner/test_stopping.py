@@ -23,7 +23,7 @@ def begin(runner: Any, script: str) -> tuple[int, int]:
     """Start a script, and wait until it says `ready`; its job and process."""
     job = runner.start(Spawn(["sh", "-c", script]))
     pid = runner.started(job).pid
-    runner.wait_for_output(job, "ready")
+    runner.wait_for_output(job, "ready\n")
     return job, pid
 
 
@@ -93,7 +93,7 @@ def test_one_that_shed_mark_session_and_parent_ends_with_its_job_while_others_ru
     job = runner.start(
         Spawn(["sh", "-c", f"(env -i setsid sleep 2718.2 &) ; sleep 0.2; echo ready; {last}"])
     )
-    runner.wait_for_output(job, "ready")
+    runner.wait_for_output(job, "ready\n")
     runner.stop(job, LONG)
     runner.ended(job)
     assert not orphans_named("2718.2")
@@ -129,7 +129,7 @@ def test_a_fork_bomb_is_killed_whole(runner: Any, tmp_path: Path) -> None:
     command = ["python3", "-c", BOMB, str(tmp_path / "counter")]
     job = runner.start(Spawn(command))
     pid = runner.started(job).pid
-    runner.wait_for_output(job, "ready")
+    runner.wait_for_output(job, "ready\n")
     runner.stop(job, 0.2)
     assert runner.ended(job).status is Status.STOPPED
     assert not runner.members(job, pid)
@@ -150,7 +150,7 @@ def test_who_cleans_up_has_the_grace_although_the_shell_died_at_once(
     marker = tmp_path / "cleaned"
     plan = Spawn(["sh", "-c", script], env={"CHILD": child, "MARKER": str(marker)})
     job = runner.start(plan)
-    runner.wait_for_output(job, "ready")
+    runner.wait_for_output(job, "ready\n")
     runner.stop(job, LONG)
     assert runner.ended(job).status is Status.STOPPED
     assert marker.exists()
