@@ -48,6 +48,7 @@ class Template(msgspec.Struct, frozen=True):
 
     A value that is text holds placeholders; other values stand for themselves, and None for
     what is not set. `command` may be one placeholder that stands for a whole list.
+    `secret_variables` are those of `env` whose values are as secret as secret arguments.
     """
 
     command: tuple[str, ...]
@@ -58,6 +59,7 @@ class Template(msgspec.Struct, frozen=True):
     nice: int | str | None = None
     memory_limit: int | str | None = None
     progress: str = "auto"
+    secret_variables: tuple[str, ...] = ()
 
 
 class Description(msgspec.Struct, frozen=True):

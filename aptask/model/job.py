@@ -12,6 +12,7 @@ from enum import StrEnum
 import msgspec
 
 from aptask.errors import Conflict
+from aptask.model.hiding import outline
 from aptask.model.progress import NOTHING, Progress
 
 
@@ -127,6 +128,10 @@ class Job(msgspec.Struct, gc=False, kw_only=True):
     exit: int | None = None
     result: bytes | None = None
     rerun: bool = False
+
+    def __repr__(self) -> str:
+        """Without the secrets: it may get into a log."""
+        return outline(self, "secrets")
 
 
 class Added(msgspec.Struct, frozen=True, gc=False):

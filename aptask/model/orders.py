@@ -23,6 +23,7 @@ from __future__ import annotations
 import msgspec
 
 from aptask.model.description import Target
+from aptask.model.hiding import outline
 from aptask.model.job import Status
 
 LINK_VERSION = 3
@@ -51,6 +52,7 @@ class Spawn(msgspec.Struct, tag="spawn", tag_field="work", omit_defaults=True):
         memory_limit: bytes of address space.
         progress: the name of a parser, or a regular expression (`aptask.parsers`).
         judged: whether its driver is asked what the exit code means; else 0 is well.
+        secrets: texts that no message of the job may hold (`aptask.model.hiding`).
     """
 
     command: list[str]
@@ -62,6 +64,11 @@ class Spawn(msgspec.Struct, tag="spawn", tag_field="work", omit_defaults=True):
     memory_limit: int | None = None
     progress: str = "auto"
     judged: bool = False
+    secrets: list[str] = []
+
+    def __repr__(self) -> str:
+        """Without what is secret: it may get into a log."""
+        return outline(self, "env", "stdin", "secrets")
 
 
 class Call(msgspec.Struct, tag="call", tag_field="work", omit_defaults=True):
@@ -71,11 +78,17 @@ class Call(msgspec.Struct, tag="call", tag_field="work", omit_defaults=True):
         target: what to load. Where it is a driver, its `command` says what is to be spawned.
         arguments: the values by name, secrets included.
         isolated: whether the process is used for this one job only.
+        secrets: as those of `Spawn`.
     """
 
     target: Target
     arguments: msgspec.Raw
     isolated: bool = False
+    secrets: list[str] = []
+
+    def __repr__(self) -> str:
+        """Without the values: it may get into a log."""
+        return outline(self, "arguments", "secrets")
 
 
 Work = Spawn | Call

@@ -12,6 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from aptask.model.hiding import outline
+
 Id = str | int | float
 Natural = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
@@ -49,10 +51,7 @@ class Request(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_def
 
     def __repr__(self) -> str:
         """Without the key: it may get into a log."""
-        fields = msgspec.structs.asdict(self)
-        del fields["key"]
-        shown = ", ".join(f"{name}={value!r}" for name, value in fields.items())
-        return f"{type(self).__name__}({shown})"
+        return outline(self, "key")
 
 
 TaskId = Annotated[str, Meta(description="the id that `start` answered")]
@@ -105,6 +104,10 @@ class Start(Request, kw_only=True, tag_field="request", tag="start"):
             " the request"
         ),
     ] = None
+
+    def __repr__(self) -> str:
+        """Without key and arguments, which may be secret: it may get into a log."""
+        return outline(self, "key", "arguments")
 
 
 class Stop(Request, kw_only=True, tag_field="request", tag="stop"):

@@ -6,6 +6,7 @@ Rules:
 - It is told when none of the job's family lives any more; how they are brought to that is in
   `ending`, what they wrote in `reading`.
 - The first reason to stop counts, over whatever the process itself came to.
+- No secret of the job is in a message: whoever said it, it is taken out here.
 - While it is paused, nothing of it runs: a process that comes is suspended as it comes. Its pause
   is over when it is told to stop, or when what was suspended has ended.
 """
@@ -22,6 +23,7 @@ import msgspec
 
 from aptask.errors import AptaskError
 from aptask.model.description import Kind
+from aptask.model.hiding import hider
 from aptask.model.job import Status
 from aptask.model.orders import (
     NOTHING_RETURNED,
@@ -151,6 +153,7 @@ class Attempt:
         self.paused: Paused | None = None
         self._allowance = Allowance(host.reactor, order.timeout, self._timed_out)
         self._reading = Reading(host.reactor, order.job, host.writer(order), self._progressed)
+        self._reading.hide = hider(order.work.secrets)
         self._plan: Spawn | None = None
         self._program: Program | None = None
         self._child: Child | None = None
@@ -183,6 +186,7 @@ class Attempt:
     def _spawn(self, plan: Spawn) -> None:
         host = self._host
         self._plan = plan
+        self._reading.hide = hider(plan.secrets)
         try:
             host.check(self._folder(plan))
             self._reading.use(make_parser(plan.progress, plan.command, host.size_of))
@@ -476,7 +480,7 @@ class Attempt:
         self._reading.close()
         order, time = self.order, self._host.now()
         progress = self._reading.progress
-        told = progress.message if message is None else clean(message)
+        told = progress.message if message is None else clean(self._reading.hide(message))
         if self._reading.cut is not None:
             told = _with_note(told, f"its output is cut: {self._reading.cut}")
         self._host.ended(

@@ -134,7 +134,8 @@ class _Child:
             case What.PERFORM:
                 return _answer(perform.perform(errand.target, values, reporter))
             case What.LAUNCH:
-                return Answer(well=True, spawn=perform.launch(errand.target, values))
+                spawn = perform.launch(errand.target, values, errand.secrets)
+                return Answer(well=True, spawn=spawn)
             case What.JUDGE:
                 return Answer(well=bool(perform.judge(errand.target, values, errand.code)))
 

@@ -194,7 +194,10 @@ class Child(Descriptor):
         try:
             answer = decode_answer(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            self._log.error("process {pid} gave no answer: {line}", pid=self.pid, line=line[:200])
+            # Not the line itself: it may hold secrets.
+            self._log.error(
+                "process {pid} gave no answer, but {size} bytes", pid=self.pid, size=len(line)
+            )
             self._broke(self)
             return
         self.drain()

@@ -11,6 +11,7 @@ from enum import StrEnum
 import msgspec
 
 from aptask.model.description import Target
+from aptask.model.hiding import outline
 from aptask.model.orders import NOTHING_RETURNED, Spawn
 
 
@@ -32,6 +33,7 @@ class Errand(msgspec.Struct, omit_defaults=True):
         values: the task's arguments by name.
         environment: what the job's environment has beside the clean one.
         code: the exit code to judge.
+        secrets: texts that the driver's command must not hold.
     """
 
     what: What
@@ -39,6 +41,11 @@ class Errand(msgspec.Struct, omit_defaults=True):
     values: msgspec.Raw
     environment: dict[str, str]
     code: int = 0
+    secrets: list[str] = []
+
+    def __repr__(self) -> str:
+        """Without the values: it may get into a log."""
+        return outline(self, "values", "secrets")
 
 
 class Answer(msgspec.Struct, omit_defaults=True):

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from twisted.logger import Logger
 
+from aptask.model.hiding import hider
 from aptask.model.progress import NOTHING, Progress, advance, clean
 from aptask.parsers import Parser
 from aptask.runner.output import Writer
@@ -56,6 +57,7 @@ class Reading:
     Attributes:
         progress: how far the job is.
         cut: why its output is not kept to its end; None while it is.
+        hide: takes secrets out of messages; out of output it takes nothing.
     """
 
     _log = Logger()
@@ -63,6 +65,7 @@ class Reading:
     def __init__(self, reactor: Any, job: int, writer: Writer, tell: Callable[[], object]) -> None:
         self.progress = NOTHING
         self.cut: str | None = None
+        self.hide: Callable[[str], str] = hider(())
         self._reactor = reactor
         self._job = job
         self._writer: Writer | None = writer
@@ -114,7 +117,7 @@ class Reading:
         """The last line of output that says something, or nothing."""
         lines = self._last.decode(errors="replace").replace("\r", "\n").split("\n")
         for line in reversed(lines):
-            text = clean(line)
+            text = clean(self.hide(line))
             if text:
                 return text[:LAST_LINE]
         return ""
@@ -147,6 +150,8 @@ class Reading:
             self._advance(Progress(report.progress, report.message))
 
     def _advance(self, report: Progress) -> None:
+        if report.message is not None:
+            report = Progress(report.fraction, self.hide(report.message))
         after = advance(self.progress, report)
         if after is not self.progress:
             self.progress = after

@@ -16,6 +16,7 @@ import msgspec
 from aptask.errors import InvalidArguments
 from aptask.model.arguments import check, describe, schema
 from aptask.model.description import Description
+from aptask.model.hiding import secret_texts
 from aptask.model.orders import Call, Spawn, Work
 from aptask.tasks.guard import home, is_within, join
 from aptask.tasks.template import compile_template
@@ -164,7 +165,12 @@ class Catalog:
             if target is None:
                 raise ValueError(f"{description.name}: has neither a target nor a template")
             isolated = description.isolated
-            return lambda values: Call(target, msgspec.Raw(_encode(values)), isolated)
+            return lambda values: Call(
+                target,
+                msgspec.Raw(_encode(values)),
+                isolated,
+                secret_texts(description.arguments, values),
+            )
         try:
             fill = compile_template(template, description.arguments)
         except ValueError as error:

@@ -24,7 +24,7 @@ from aptask.tasks.describe import Configured, check_name
 from aptask.tasks.template import compile_template, first_program
 
 _COMMON = ("help", "arguments", "grace", "isolated", "requires", "privileged")
-_PROGRAM = ("command", "progress", "cwd", "env", "stdin", "nice", "memory_limit")
+_PROGRAM = ("command", "progress", "cwd", "env", "secret_env", "stdin", "nice", "memory_limit")
 _ARGUMENT = ("type", "required", "default", "help", "choices", "minimum", "maximum", "secret")
 _PLACE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _NAMES = {type_: name for name, type_ in TYPES.items()}
@@ -78,15 +78,17 @@ def _read_program(name: str, where: str, table: dict[str, Any], origin: str) -> 
     )
     command = tuple(_texts(f"{where}.command", table["command"]))
     stdin, stdin_file = _stdin(f"{where}.stdin", table.get("stdin"))
+    env, secret_variables = _environments(where, table)
     template = Template(
         command=command,
         cwd=_typed(where, table, "cwd", str, None),
-        env=_environment(f"{where}.env", table.get("env")),
+        env=env,
         stdin=stdin,
         stdin_file=stdin_file,
         nice=_number(where, table, "nice"),
         memory_limit=_number(where, table, "memory_limit"),
         progress=_typed(where, table, "progress", str, "auto"),
+        secret_variables=secret_variables,
     )
     try:
         compile_template(template, arguments)
@@ -196,6 +198,21 @@ def _stdin(where: str, value: object) -> tuple[str | None, str | None]:
     if isinstance(value, dict) and value.keys() == {"file"} and isinstance(value["file"], str):
         return None, value["file"]
     raise ConfigurationError(f'{where}: must be text, or {{ file = "..." }}, not {value!r}')
+
+
+def _environments(
+    where: str, table: Mapping[str, Any]
+) -> tuple[dict[str, str] | str | None, tuple[str, ...]]:
+    """`env` and `secret_env` together, and the names of what is in the latter."""
+    env = _environment(f"{where}.env", table.get("env"))
+    if "secret_env" not in table:
+        return env, ()
+    if isinstance(env, str):
+        raise ConfigurationError(f"{where}.secret_env: does not go with an `env` from an argument")
+    secret = _environment(f"{where}.secret_env", table["secret_env"])
+    if not isinstance(secret, dict):
+        raise ConfigurationError(f"{where}.secret_env: must be a table")
+    return {**(env or {}), **secret}, tuple(secret)
 
 
 def _environment(where: str, value: object) -> dict[str, str] | str | None:

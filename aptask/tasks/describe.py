@@ -18,7 +18,7 @@ from aptask.errors import InvalidArguments
 from aptask.model.arguments import Argument
 from aptask.model.description import Description, Kind, Target
 from aptask.tasks.declaration import arguments_of, make_argument
-from aptask.tasks.settings import template_of_class
+from aptask.tasks.settings import refuse_public_secrets, template_of_class
 from aptask.tasks.signature import read_signature
 from aptask.tasks.task import Program, Runnable, is_task, name_of
 from aptask.tasks.template import check_progress, compile_template, first_program
@@ -51,6 +51,7 @@ def describe_class(cls: type[Runnable], target: Target, origin: str) -> Descript
         name = check_name(name_of(cls))
         if issubclass(cls, Program):
             kind = Kind.PROGRAM
+            refuse_public_secrets(cls, arguments)
             template = template_of_class(cls)
             if template is not None:
                 compile_template(template, arguments)
@@ -114,6 +115,8 @@ def describe_configured(task: Configured, found: Any, target: Target) -> Descrip
             name=task.name,
             arguments=_with_fields(described.arguments, task.arguments),
         )
+        if issubclass(found, Program):
+            refuse_public_secrets(found, described.arguments)
         if described.template is not None:
             compile_template(described.template, described.arguments)
     elif isinstance(found, type) and issubclass(found, Runnable):

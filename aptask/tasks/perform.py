@@ -15,7 +15,7 @@ import importlib.util
 import os
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -23,13 +23,14 @@ from typing import Any
 
 from aptask.errors import InvalidArguments
 from aptask.model.description import Kind, Target
+from aptask.model.hiding import found_in, secret_texts
 from aptask.model.orders import Spawn
 from aptask.tasks import reporting
 from aptask.tasks.declaration import arguments_of
 from aptask.tasks.reporting import Reporter
 from aptask.tasks.settings import template_of
 from aptask.tasks.task import Program, Task
-from aptask.tasks.template import compile_template
+from aptask.tasks.template import INSTEAD, compile_template
 
 Sources = dict[str, tuple[int, int]]
 """Files, each with its time of change in nanoseconds and its size in bytes."""
@@ -98,15 +99,17 @@ def perform(target: Target, values: Mapping[str, Any], reporter: Reporter) -> An
         reporter.flush()
 
 
-def launch(target: Target, values: Mapping[str, Any]) -> Spawn:
+def launch(target: Target, values: Mapping[str, Any], secrets: Sequence[str] = ()) -> Spawn:
     """Ask a driver for its program.
 
     Args:
         target: of kind `PROGRAM`.
         values: the arguments by name, checked.
+        secrets: the texts of those that are secret.
 
     Raises:
-        TypeError, ValueError: what it answers is no program; the message names the setting.
+        TypeError, ValueError: what it answers is no program, or a secret stands in the command; the
+            message names the setting.
     """
     instance: Program = load(target)(**values)
     cls = type(instance)
@@ -118,6 +121,11 @@ def launch(target: Target, values: Mapping[str, Any]) -> Spawn:
         spawn = compile_template(template, arguments, check_parser=str)(own)
     except (ValueError, InvalidArguments) as error:
         raise ValueError(f"{cls.__name__}: {error}") from None
+    spawn.secrets = list(dict.fromkeys([*secrets, *spawn.secrets]))
+    # Not those of `secret_env`: not all that an author has there is a secret.
+    declared = {*secrets, *secret_texts(arguments, own)}
+    if found_in(declared, [*spawn.command, str(spawn.memory_limit)]):
+        raise ValueError(f"{cls.__name__}: command: a secret argument is in it, and {INSTEAD}")
     spawn.judged = cls.succeeded is not Program.succeeded
     return spawn
 

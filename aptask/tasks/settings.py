@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from aptask.model.arguments import Argument
 from aptask.model.description import Template
 from aptask.tasks.declaration import Declaration
 from aptask.tasks.task import Program, Runnable
-from aptask.tasks.template import escape
+from aptask.tasks.template import escape, refuse_secrets
 
 SETTINGS = ("command", "cwd", "env", "secret_env", "stdin", "nice", "memory_limit", "progress")
 
@@ -38,6 +39,33 @@ def template_of_class(cls: type[Program]) -> Template | None:
     if inspect.getattr_static(cls, "secret_env") != {}:
         return None
     return _template({name: inspect.getattr_static(cls, name) for name in SETTINGS}, cls.__name__)
+
+
+def refuse_public_secrets(cls: type[Program], arguments: Sequence[Argument]) -> None:
+    """Refuse a secret argument in plain data of a class that is seen by others.
+
+    What its author's code gives is known in a job's process only.
+
+    Args:
+        cls: a driver.
+        arguments: its own, or as the configuration changes them.
+
+    Raises:
+        ValueError: one is there; the message names setting and argument.
+    """
+    for setting in ("command", "cwd", "stdin", "nice", "memory_limit", "progress"):
+        static = inspect.getattr_static(cls, setting)
+        if setting == "stdin" and not isinstance(static, os.PathLike):
+            continue
+        texts = static if isinstance(static, (list, tuple)) else [static]
+        refuse_secrets(setting, map(_plain_text, texts), arguments)
+
+
+def _plain_text(value: Any) -> Any:
+    """What of a plain setting may hold placeholders, as text."""
+    if isinstance(value, Declaration):
+        return f"{{{value.name}}}"
+    return _path(value) if isinstance(value, os.PathLike) else value
 
 
 def template_of(instance: Program) -> Template:
@@ -110,6 +138,7 @@ def _template(settings: Mapping[str, Any], owner: str) -> Template:
             nice=_number("nice", given["nice"]),
             memory_limit=_number("memory_limit", given["memory_limit"]),
             progress=_progress(given["progress"]),
+            secret_variables=tuple(_env("secret_env", given["secret_env"])),
         )
     except TypeError as error:
         raise TypeError(f"{owner}: {error}") from None

@@ -10,6 +10,8 @@ Rules of a text with placeholders:
 - true and false are written so; numbers as in JSON; lists and dicts within a text, and dicts that
   are a whole word, as JSON.
 - `progress` is a placeholder only as a whole: a regular expression may hold braces.
+- A secret argument has its place in `env` and in the text of `stdin` only: all else of a process is
+  seen by whoever is on the machine, or is told where it is wrong.
 
 What a template asks for is checked when it is compiled, what values make of it when it is filled.
 No Twisted: this is imported by jobs' processes.
@@ -20,17 +22,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from aptask.errors import InvalidArguments
 from aptask.model.arguments import Argument
 from aptask.model.description import Template
+from aptask.model.hiding import SHORTEST, secret_texts
 from aptask.model.orders import Spawn
 
 Values = Mapping[str, Any]
 Fill = Callable[[Values], Spawn]
+
+INSTEAD = "whoever is on the machine sees what stands there: give it by `secret_env` or `stdin`"
+"""What is said of secrets in the wrong place."""
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
 _WHOLE = re.compile(r"\{(\w+)\}")
@@ -56,12 +62,15 @@ def compile_template(
     Raises:
         ValueError: the template is wrong; the message names the setting.
     """
+    for setting, texts in _public(template):
+        refuse_secrets(setting, texts, arguments)
     types = {argument.name: argument.type for argument in arguments}
+    secret = tuple(argument for argument in arguments if argument.secret)
     if not template.command or not template.command[0]:
         raise ValueError("command: must hold a program at least")
     words = [_text(types, "command", word) for word in template.command]
     cwd = _optional_text(types, "cwd", template.cwd)
-    env = _environment(types, template.env)
+    env = _environment(types, template.env, {each.name: each.secret for each in secret})
     stdin = _optional_text(types, "stdin", template.stdin)
     stdin_file = _optional_text(types, "stdin", template.stdin_file)
     nice = _number(types, "nice", template.nice, (-20, 19))
@@ -85,7 +94,7 @@ def compile_template(
                     command.append(_show(value))
         if not command or not command[0]:
             raise InvalidArguments("the command is empty: it names no program")
-        return Spawn(
+        spawn = Spawn(
             command,
             None if cwd is None else _fill_text(cwd, values),
             env(values),
@@ -95,8 +104,34 @@ def compile_template(
             memory_limit(values),
             progress(values),
         )
+        if secret:
+            spawn.secrets = secret_texts(secret, values)
+        for variable in template.secret_variables:
+            text = spawn.env.get(variable, "")
+            if len(text.strip()) >= SHORTEST and text not in spawn.secrets:
+                spawn.secrets = [*spawn.secrets, text]
+        return spawn
 
     return fill
+
+
+def refuse_secrets(setting: str, texts: Iterable[object], arguments: Iterable[Argument]) -> None:
+    """Refuse secret arguments in a setting that is no secret.
+
+    Args:
+        setting: its name.
+        texts: what is in it; what is no text is passed over.
+        arguments: those of the task.
+
+    Raises:
+        ValueError: one has its placeholder there; the message says where it belongs.
+    """
+    secret = {argument.name for argument in arguments if argument.secret}
+    for text in texts:
+        if isinstance(text, str):
+            for match in _TOKEN.finditer(text):
+                if match[1] in secret:
+                    raise ValueError(f"{setting}: argument `{match[1]}` is secret, and {INSTEAD}")
 
 
 def escape(text: str) -> str:
@@ -130,6 +165,18 @@ def check_progress(progress: str) -> None:
     from aptask.parsers import make_parser
 
     make_parser(progress)
+
+
+def _public(template: Template) -> Iterable[tuple[str, tuple[object, ...]]]:
+    """The settings in which no secret may stand."""
+    return (
+        ("command", template.command),
+        ("cwd", (template.cwd,)),
+        ("stdin", (template.stdin_file,)),
+        ("nice", (template.nice,)),
+        ("memory_limit", (template.memory_limit,)),
+        ("progress", (template.progress,)),
+    )
 
 
 _Part = tuple[str | None, str | None]
@@ -214,13 +261,15 @@ def _word(name: str, item: Any) -> str:
 
 
 def _environment(
-    types: Mapping[str, str], env: Mapping[str, str] | str | None
+    types: Mapping[str, str],
+    env: Mapping[str, str] | str | None,
+    secret: Mapping[str, bool | Literal["values"]],
 ) -> Callable[[Values], dict[str, str]]:
     if not env:
         return lambda _values: {}
     if isinstance(env, str):
         name = _whole(types, "env", env, "dict")
-        return lambda values: _variables(name, values[name])
+        return lambda values: _variables(name, values[name], secret.get(name, False))
     for key in env:
         if not isinstance(key, str) or not _is_variable(key):
             raise ValueError(f"env: {key!r} cannot be the name of a variable")
@@ -237,14 +286,18 @@ def _environment(
     return fill
 
 
-def _variables(name: str, given: Mapping[str, Any] | None) -> dict[str, str]:
+def _variables(
+    name: str, given: Mapping[str, Any] | None, secret: bool | Literal["values"]
+) -> dict[str, str]:
     if not given:
         return {}
     for key, value in given.items():
         if not _is_variable(key):
-            raise InvalidArguments(f"argument `{name}` must hold names of variables, not {key!r}")
+            shown = "" if secret else f", not {key!r}"
+            raise InvalidArguments(f"argument `{name}` must hold names of variables{shown}")
         if value is None or isinstance(value, (list, dict)):
-            raise InvalidArguments(f"argument `{name}`: variable {key} must be text or a number")
+            shown = "a variable" if secret is True else f"variable {key}"
+            raise InvalidArguments(f"argument `{name}`: {shown} must be text or a number")
     return {key: _show(value) for key, value in given.items()}
 
 

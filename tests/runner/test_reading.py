@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
+from aptask.model.hiding import hider
 from aptask.model.progress import Progress
 from aptask.parsers import make_parser
 from aptask.runner.output import Writer
@@ -194,3 +195,22 @@ def test_it_keeps_through_a_real_writer(tmp_path: Path) -> None:
     told.reading.wrote(b"kept")
     told.reading.close()
     assert (tmp_path / "1.head").read_bytes() == b"kept"
+
+
+def test_secrets_are_taken_out_of_messages_and_stay_in_the_output() -> None:
+    told = Told()
+    told.reading.hide = hider(["hunter2 and more"])
+    told.reading.use(make_parser("json", ["x"], lambda path: None))
+    told.reading.reported(b'{"message": "with hunter2 and more"}\n')
+    told.clock.advance(0.2)
+    told.reading.wrote(b'{"progress": 0.5, "message": "hunter2 and more"}\n')
+    told.clock.advance(0.2)
+    assert [each.message for each in told.progress] == ["with ***", "***"]
+    told.reading.wrote(b"x" * 1020 + b"hunter2 and more\n")
+    assert "hunter2" in told.writer.kept.decode()
+    for line in (b"no hunter2 and more", b"." * 195 + b"hunter2 and more" + b"." * 2000):
+        told.reading.wrote(line + b"\n")
+        assert "hunter" not in told.reading.last_line()
+    told.reading.wrote(b"hunter2 and more" + b"." * 1010 + b"\n")  # of the line, 1,023 bytes
+    assert told.reading.last_line().startswith("***")
+    told.reading.close()

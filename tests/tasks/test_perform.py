@@ -172,6 +172,7 @@ def test_a_driver_says_what_is_to_be_spawned(author, tmp_path):
         env={"PLAIN": "3", "N": "{}", "KEY": "{path}"},
         nice=5,
         progress="percent",
+        secrets=["{path}"],
     )
 
 
