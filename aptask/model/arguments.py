@@ -46,7 +46,7 @@ class Argument(msgspec.Struct, frozen=True, omit_defaults=True):
         required: whether it has to be given.
         default: its value where it is not given; None with `required` false makes it optional.
         help: for people.
-        choices: the values it may have.
+        choices: the values it may have; of a secret one they are as secret.
         minimum, maximum: the least and the greatest number, or the bounds of a length for text
             and lists.
         secret: True: shown nowhere; "values": a dict of which only the keys are shown.
@@ -119,6 +119,8 @@ def check_value(argument: Argument, value: Any) -> Any:
         return None
     value = _convert(argument, value)
     if argument.choices is not None and value not in argument.choices:
+        if argument.secret:
+            raise InvalidArguments(f"argument `{argument.name}` is none of the values it may have")
         choices = ", ".join(_json(choice) for choice in argument.choices)
         raise InvalidArguments(
             f"argument `{argument.name}` must be one of {choices}, not {_short(argument, value)}"
@@ -168,6 +170,8 @@ def describe(argument: Argument) -> dict[str, Any]:
         shown["default"] = show((argument,), {argument.name: argument.default})[argument.name]
     for name in ("help", "choices", "minimum", "maximum", "secret"):
         value = getattr(argument, name)
+        if name == "choices" and argument.secret:
+            continue
         if value is not None and value is not False and value != "":
             shown[name] = True if name == "secret" else value
     return shown
@@ -182,7 +186,7 @@ def schema(arguments: Sequence[Argument]) -> dict[str, Any]:
         property_: dict[str, Any] = {"type": [kind, "null"] if optional else kind}
         if argument.help:
             property_["description"] = argument.help
-        if argument.choices is not None:
+        if argument.choices is not None and not argument.secret:
             property_["enum"] = [*argument.choices, None] if optional else list(argument.choices)
         lowest, highest = {
             "string": ("minLength", "maxLength"),
@@ -256,9 +260,10 @@ def _check_bounds(argument: Argument, value: Any) -> None:
         bound = f"at most {argument.maximum}"
     else:
         return
+    given = f"{measured}{unit}" if unit else _short(argument, value)
     raise InvalidArguments(
-        f"argument `{argument.name}` must be {bound}{unit}, not "
-        + ("more" if argument.secret else f"{measured}{unit}" if unit else _short(argument, value))
+        f"argument `{argument.name}` must be {bound}{unit}"
+        + ("" if argument.secret else f", not {given}")
     )
 
 

@@ -127,7 +127,7 @@ def argument(
         default: its value where it is not given. Without one the argument is required; None makes
             it optional.
         help: for people.
-        choices: the values it may have.
+        choices: the values it may have; those of a secret one are shown nowhere either.
         minimum, maximum: the least and the greatest number, or the bounds of the length of text
             and of lists.
         secret: True: shown nowhere; "values": a dict of which only the keys are shown.
@@ -173,7 +173,7 @@ def make_argument(
     if secret not in (True, False) and not (secret == "values" and kind == "dict"):
         raise ValueError('its secret must be true or false, or "values" for a dict')
     _check_bounds(kind, minimum, maximum)
-    bounds = Argument(name, kind, minimum=minimum, maximum=maximum)
+    bounds = Argument(name, kind, minimum=minimum, maximum=maximum, secret=secret)
     if choices is not None:
         if isinstance(choices, (str, dict)) or not isinstance(choices, Iterable):
             raise TypeError(f"its choices must be a list, not {_name_of(choices)}")
@@ -274,14 +274,15 @@ def _fit(argument: Argument, value: Any, what: str) -> Any:
         fits = is_whole
     else:
         fits = isinstance(value, TYPES[argument.type])
+    shown = "" if argument.secret else f" {value!r}"
     if not fits:
-        raise TypeError(f"its {what} {value!r} is no {argument.type}")
+        raise TypeError(f"its {what}{shown} is no {argument.type}")
     try:
         is_plain = msgspec.json.decode(msgspec.json.encode(value)) == value
     except (TypeError, ValueError, OverflowError, RecursionError):
         is_plain = False
     if not is_plain and isinstance(value, (str, list, dict)):
-        raise TypeError(f"its {what} {value!r} is no JSON value")
+        raise TypeError(f"its {what}{shown} is no JSON value")
     try:
         return check_value(argument, copy.deepcopy(value))
     except InvalidArguments as error:

@@ -108,7 +108,8 @@ def _of_default(default: Any) -> str:
     try:
         return _NAMES[type(default)]
     except KeyError:
-        raise TypeError(f"its default {default!r} is no JSON value") from None
+        # Not the default itself: the configuration may say that it is secret.
+        raise TypeError(f"its default, a {type(default).__name__}, is no JSON value") from None
 
 
 def _evaluated(function: Callable[..., Any], annotation: str) -> Any:
