@@ -21,6 +21,8 @@ SHORTEST = 4
 """Characters of the shortest text that is looked for."""
 MASK = "***"
 """What stands in the place of a secret."""
+LONGEST_SPELT = 10_000
+"""Characters of the longest secret that is looked for in other spellings: it must not take long."""
 CUT_LENGTH = 200
 """Characters from which on a message may have lost its beginning or end: none is cut shorter."""
 
@@ -59,8 +61,9 @@ def found_in(texts: Iterable[str], words: Sequence[str]) -> bool:
 def hider(texts: Iterable[str]) -> Callable[[str], str]:
     """What takes secrets out of messages.
 
-    A message is one line, so each line of a secret is hidden by itself; as it is, and as Python,
-    JSON and URLs spell it. What is left of it where a message was cut is hidden, too.
+    A message is one line, so each line of a secret is hidden by itself; as it is, and, but for
+    secrets longer than `LONGEST_SPELT`, as Python, JSON and URLs spell it. What is left of it where
+    a message was cut is hidden, too.
 
     Args:
         texts: from `secret_texts`.
@@ -117,19 +120,27 @@ def _texts(value: Any) -> Iterator[str]:
 
 def _pieces(text: str) -> Iterator[str]:
     """The lines of a text, each in its spellings."""
-    broken = "".join(character if character.isprintable() else "\n" for character in text)
-    for line in broken.split("\n"):
-        piece = line.strip()
+    is_spelt = len(text) <= LONGEST_SPELT
+    for piece in _lines(text):
         if len(piece) < SHORTEST:
             continue
         yield piece
-        if not (piece.isascii() and piece.isalnum()):
+        if is_spelt and not (piece.isascii() and piece.isalnum()):
             yield repr(piece)[1:-1]
             yield json.dumps(piece)[1:-1]
             yield "".join(
                 chr(byte) if byte in _PLAIN else f"%{byte:02X}"
                 for byte in piece.encode("utf-8", "replace")
             )
+
+
+def _lines(text: str) -> Iterator[str]:
+    """What stands between characters that no message has."""
+    for line in text.splitlines():
+        if not line.isprintable():
+            line = "".join(each if each.isprintable() else "\n" for each in line)
+        for part in line.split("\n"):
+            yield part.strip()
 
 
 def _hide_rest(message: str, piece: str) -> str:

@@ -209,9 +209,10 @@ def _environments(
         return env, ()
     if isinstance(env, str):
         raise ConfigurationError(f"{where}.secret_env: does not go with an `env` from an argument")
-    secret = _environment(f"{where}.secret_env", table["secret_env"])
-    if not isinstance(secret, dict):
-        raise ConfigurationError(f"{where}.secret_env: must be a table")
+    secret = table["secret_env"]
+    if not isinstance(secret, dict) or not all(isinstance(each, str) for each in secret.values()):
+        # Not what is there instead: it may be the secret.
+        raise ConfigurationError(f"{where}.secret_env: must be a table of texts")
     return {**(env or {}), **secret}, tuple(secret)
 
 

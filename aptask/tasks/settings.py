@@ -153,7 +153,7 @@ def _command(value: Any) -> tuple[str, ...]:
     return tuple(_text("command", word) for word in value)
 
 
-def _text(setting: str, value: Any) -> str:
+def _text(setting: str, value: Any, *, is_secret: bool = False) -> str:
     """Text, a path, or a number as text."""
     if isinstance(value, str):
         text = value
@@ -162,7 +162,8 @@ def _text(setting: str, value: Any) -> str:
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         text = str(value)
     else:
-        raise TypeError(f"{setting} must hold text, paths and numbers only, not {_short(value)}")
+        shown = _kind(value) if is_secret else _short(value)
+        raise TypeError(f"{setting} must hold text, paths and numbers only, not {shown}")
     if "\0" in text:
         raise TypeError(f"{setting} must not hold a NUL character")
     return text
@@ -175,9 +176,14 @@ def _path(value: os.PathLike[Any]) -> str:
 def _env(setting: str, value: Any) -> dict[str, str]:
     if value is None:
         return {}
+    is_secret = setting == "secret_env"
     if not isinstance(value, Mapping):
-        raise TypeError(f"{setting} must be a dict of variables, not {_short(value)}")
-    return {name: _text(f"{setting}[{name!r}]", text) for name, text in value.items()}
+        shown = _kind(value) if is_secret else _short(value)
+        raise TypeError(f"{setting} must be a dict of variables, not {shown}")
+    return {
+        name: _text(f"{setting}[{name!r}]", text, is_secret=is_secret)
+        for name, text in value.items()
+    }
 
 
 def _stdin(value: Any) -> tuple[str | None, str | None]:
@@ -203,6 +209,11 @@ def _progress(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"progress must be the name of a parser, not {_short(value)}")
     return value
+
+
+def _kind(value: Any) -> str:
+    """What a value is, where it may be secret."""
+    return f"a value of type {type(value).__name__}"
 
 
 def _short(value: Any) -> str:

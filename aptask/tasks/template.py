@@ -70,7 +70,7 @@ def compile_template(
         raise ValueError("command: must hold a program at least")
     words = [_text(types, "command", word) for word in template.command]
     cwd = _optional_text(types, "cwd", template.cwd)
-    env = _environment(types, template.env, {each.name: each.secret for each in secret})
+    env = _environment(types, template, {each.name: each.secret for each in secret})
     stdin = _optional_text(types, "stdin", template.stdin)
     stdin_file = _optional_text(types, "stdin", template.stdin_file)
     nice = _number(types, "nice", template.nice, (-20, 19))
@@ -184,7 +184,9 @@ _Compiled = tuple[str | None, str | None, tuple[_Part, ...]]
 """A literal, or the argument that it is as a whole, or parts: literals and arguments."""
 
 
-def _text(types: Mapping[str, str], setting: str, text: object) -> _Compiled:
+def _text(
+    types: Mapping[str, str], setting: str, text: object, *, is_secret: bool = False
+) -> _Compiled:
     if not isinstance(text, str):
         raise ValueError(f"{setting}: must be text, not {text!r}")
     if "\0" in text:
@@ -199,8 +201,8 @@ def _text(types: Mapping[str, str], setting: str, text: object) -> _Compiled:
             literal += match[0][0]
         elif match[1] is None:
             raise ValueError(
-                f"{setting}: a single `{match[0]}` in {text!r}: a brace is written "
-                f"`{match[0] * 2}`, a placeholder `{{name}}`"
+                f"{setting}: a single `{match[0]}`{'' if is_secret else f' in {text!r}'}: "
+                f"a brace is written `{match[0] * 2}`, a placeholder `{{name}}`"
             )
         elif match[1] not in types:
             known = ", ".join(f"`{name}`" for name in types) or "none"
@@ -262,9 +264,10 @@ def _word(name: str, item: Any) -> str:
 
 def _environment(
     types: Mapping[str, str],
-    env: Mapping[str, str] | str | None,
+    template: Template,
     secret: Mapping[str, bool | Literal["values"]],
 ) -> Callable[[Values], dict[str, str]]:
+    env, is_secret = template.env, template.secret_variables.__contains__
     if not env:
         return lambda _values: {}
     if isinstance(env, str):
@@ -273,7 +276,10 @@ def _environment(
     for key in env:
         if not isinstance(key, str) or not _is_variable(key):
             raise ValueError(f"env: {key!r} cannot be the name of a variable")
-    compiled = [(key, _text(types, f"env.{key}", text)) for key, text in env.items()]
+    compiled = [
+        (key, _text(types, f"env.{key}", text, is_secret=is_secret(key)))
+        for key, text in env.items()
+    ]
 
     def fill(values: Values) -> dict[str, str]:
         filled = {}

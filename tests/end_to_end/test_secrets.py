@@ -178,7 +178,7 @@ class World:
     def ask_all(self, *taskids: str) -> None:
         """Every request that tells of tasks or of what happened."""
         for taskid in taskids:
-            for request in ("show", "output"):
+            for request in ("show", "output", "watch"):
                 self.ask(request, taskid=taskid)
             self.ask("wait", taskid=taskid, timeout=0)
         self.ask("active")

@@ -175,6 +175,32 @@ def test_a_table_may_have_a_secret_environment() -> None:
             read_tasks(tomllib.loads(table)["tasks"], "aptask.toml")
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"secret_env": [SECRET]},
+        {"secret_env": {"A": SECRET.encode()}},
+        {"secret_env": {"A": SECRET + "{"}},
+        {"secret_env": {"A": SECRET + "\0"}},
+    ],
+)
+def test_what_is_wrong_with_a_secret_environment_is_said_without_it(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cls = type("Wrong", (Program,), {"command": ["true"], **settings})
+    monkeypatch.setitem(globals(), "Wrong", cls)
+    with pytest.raises((TypeError, ValueError), match="env") as caught:
+        launch(msgspec.structs.replace(TARGET, attribute="Wrong"), {})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [SECRET, 5, [SECRET], {"A": [SECRET]}, {"A": SECRET + "{"}])
+def test_so_is_what_is_wrong_with_that_of_a_table(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="env") as caught:
+        read_tasks({"fetch": {"command": ["x"], "secret_env": given}}, "aptask.toml")
+    assert "hunter2" not in str(caught.value)
+
+
 def test_what_the_configuration_makes_secret_may_not_stand_in_the_command_of_a_class() -> None:
     class Plain(Program):
         word = argument(str)
