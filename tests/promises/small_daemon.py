@@ -187,7 +187,8 @@ def serve(
         os._exit(1)
 
     opened = store.open().addCallback(lambda _: scheduler.restore()).addCallback(restored)
-    opened.addCallback(ready).addErrback(failed)
+    # What the scheduler has written into the event log so far is not to be counted.
+    opened.addCallback(lambda _: store.applied()).addCallback(ready).addErrback(failed)
     reactor.run()
 
 
