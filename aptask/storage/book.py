@@ -6,9 +6,7 @@ Rules:
   begins and ends. Where it rolls back, `restore` is called with what `snapshot` gave.
 - What is held in memory beside the database (names, the next number, how many have ended) is as the
   last commit left it, or ahead of it by the transaction under way.
-- SQLite lets go of the interpreter with every step of a statement, and another thread that is busy
-  gives it back late. So a transaction's new jobs and changes are handed to SQLite as one statement,
-  which does it all, and where nothing else belongs to the transaction, begins and commits it too.
+- What a transaction writes is handed to SQLite in few steps, most of it in one: `work` says why.
 """
 
 from __future__ import annotations
@@ -21,13 +19,12 @@ import msgspec
 from aptask.model.event import Event, Level, Logged
 from aptask.model.group import GroupSetting
 from aptask.model.history import Wanted
-from aptask.model.job import Added, Counts, Job, State, Waiting
+from aptask.model.job import Added, Counts, Job, Waiting
 from aptask.model.key import Key
-from aptask.storage import history, log, settings
+from aptask.storage import history, log, settings, work
 from aptask.storage.rows import (
     COLUMNS,
     FRESH,
-    STATE_CODES,
     STATES,
     Course,
     Entry,
@@ -40,73 +37,20 @@ from aptask.storage.rows import (
     unpack,
     unpad,
 )
+from aptask.storage.work import QUEUED, Totals
 
-QUEUED = STATE_CODES[State.QUEUED]
 PRUNED_AT_ONCE = 500
 """How many jobs one call of `prune` forgets at most, so that none takes long."""
 _READ_AT_ONCE = 250
 """How many jobs one statement reads."""
 _PAGES_GIVEN_BACK = 1024
 
-_WORK = (
-    """
-    CREATE TEMP VIEW work AS SELECT NULL AS plain, NULL AS others, NULL AS courses,
-        NULL AS told, NULL AS first, NULL AS count, NULL AS time, NULL AS level, NULL AS log_sum,
-        NULL AS entries, NULL AS commits, NULL AS next, NULL AS next_event, NULL AS instance,
-        NULL AS applied, NULL AS sum
-    """,
-    f"""
-    CREATE TEMP TRIGGER do_work INSTEAD OF INSERT ON work BEGIN
-        INSERT INTO jobs (id, task, owner, created, rerun, request_sum, course_sum, arguments,
-            place, state, status, attempt)
-        SELECT {",".join(f"value->>{place}" for place in range(7))}, CAST(value->>7 AS BLOB),
-            0, {QUEUED}, 0, 1
-        FROM json_each(new.plain);
-        INSERT INTO jobs (id, task, owner, created, rerun, once_key, unique_key, place,
-            request_sum, state, status, started, attempt, course_sum, arguments)
-        SELECT {",".join(f"value->>{place}" for place in range(12))}, 1,
-            value->>12, CAST(value->>13 AS BLOB)
-        FROM json_each(new.others);
-        UPDATE jobs SET state = value->>1, status = value->>2, attempt = value->>3,
-            started = value->>4, ended = value->>5, fraction = value->>6, message = value->>7,
-            exit = value->>8, course_sum = value->>9, result = CAST(value->>10 AS BLOB)
-        FROM json_each(new.courses) WHERE jobs.id = value->>0 AND jobs.ended IS NULL;
-        INSERT INTO log_tasking ({log.COLUMNS})
-        SELECT new.first, new.count, new.time, new.level, new.log_sum, new.entries
-        WHERE new.first IS NOT NULL;
-        INSERT INTO log_others ({log.COLUMNS})
-        SELECT {",".join(f"value->>{place}" for place in range(6))} FROM json_each(new.told);
-        UPDATE meta SET commits = new.commits, next = new.next, next_event = new.next_event,
-            instance = new.instance, applied = new.applied, sum = new.sum;
-    END
-    """,
-)
-"""What is inserted into `work` is done: new jobs and changes, each a JSON array of arrays, and the
-rows of the event log: the one of `log_tasking`, and those of `log_others` in the same way.
-
-Most new jobs are plain: queued, and without a key. They have few columns to be taken out of JSON,
-which is most of what a new job costs.
-"""
-_NOTHING = (None,) * 4
-_NO_ROW = (None,) * 6
 _BEFORE = """
     SELECT json_group_array(json_array(id, state, task)) FROM jobs
     WHERE id IN (SELECT value FROM json_each(?)) AND ended IS NULL
     """
 
 _encode: Callable[[Any], bytes] = msgspec.json.Encoder().encode
-
-
-class Totals(msgspec.Struct, gc=False):
-    """The row of `meta`, and how many secrets and ended jobs there are."""
-
-    commits: int
-    next: int
-    next_event: int
-    instance: str | None
-    applied: int
-    secrets: int
-    ended: int
 
 
 class Book:
@@ -130,8 +74,7 @@ class Book:
         self.identity, *meta = self._one(
             "SELECT identity, commits, next, next_event, instance, applied FROM meta"
         )
-        for statement in _WORK:
-            self._execute(statement)
+        work.prepare(self._execute)
         [kept] = self._one("SELECT count(*) FROM secrets")
         [ended] = self._one("SELECT count(*) FROM jobs WHERE ended IS NOT NULL")
         commits, following, event, instance, applied = meta
@@ -165,7 +108,7 @@ class Book:
 
     def seal(self) -> None:
         """Enter what belongs to the transaction as a whole: the last before its commit."""
-        self._work()
+        self._do(None)
 
     # Writing
 
@@ -213,9 +156,12 @@ class Book:
             first, now = self.totals.next_event, micros(self._clock())
             tasking, rows = log.make_rows(first, now, told, count, events)
             self.totals.next_event += count + len(events)
-        work = plain, others, [(c.id, *c.values, c.sum, c.result) for c in became], rows
-        self._work(tasking, *work)
+        changed = [(c.id, *c.values, c.sum, c.result) for c in became]
+        self._do(tasking, plain, others, changed, rows)
         return [Added(place) for place in range(number, number + len(entries))]
+
+    def _do(self, tasking: log.Row | None, *rows: list[Any]) -> None:
+        work.do(self._execute, self.identity, self.totals, tasking, *rows)
 
     def _become(self, courses: Sequence[Course]) -> tuple[list[Course], list[log.Entry]]:
         """What has to be entered of changes, and what they tell."""
@@ -238,21 +184,6 @@ class Book:
                 self.totals.ended += 1
                 self._forget_secret(course.id)
         return list(last.values()), told
-
-    def _work(self, tasking: log.Row | None = None, *work: list[Any]) -> None:
-        """Do what is in `work`: the new jobs that are plain, others, changes, and what is told."""
-        totals = self.totals
-        meta = totals.commits, totals.next, totals.next_event, totals.instance, totals.applied
-        texts = [_encode(rows).decode() if rows else None for rows in work]
-        self._execute(
-            "INSERT INTO work VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-            (
-                *(texts or _NOTHING),
-                *(tasking or _NO_ROW),
-                *meta,
-                checksum((self.identity, *meta)),
-            ),
-        )
 
     def log(self, events: Sequence[Event]) -> None:
         """Enter events that belong to no change of a job."""

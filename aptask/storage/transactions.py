@@ -31,9 +31,12 @@ from aptask.storage.rows import Course, Entry
 
 WAL_FRAMES = 1000
 """About how many pages are written to the -wal before they are carried over into the database."""
-FRAMES_A_TRANSACTION = 3
+FRAMES_A_TRANSACTION = 4
 OPERATIONS_A_FRAME = 8
-"""About how many pages a transaction takes: rows that come together share them."""
+FRAMES_AN_END = 4
+"""About how many pages a transaction takes: rows that come together share them, but for those of
+the indexes of what has ended.
+"""
 
 
 class Operation:
@@ -191,7 +194,9 @@ class Transactions:
     def _transaction(self, operations: Sequence[Operation]) -> list[Outcome]:
         if self._connection is None:
             self._reopen()
-        self._frames += FRAMES_A_TRANSACTION + len(operations) // OPERATIONS_A_FRAME
+        ends = sum(one.course is not None and one.course.ended for one in operations)
+        self._frames += FRAMES_A_TRANSACTION + FRAMES_AN_END * ends
+        self._frames += len(operations) // OPERATIONS_A_FRAME
         book, execute = self._book, self._connection.execute
         snapshot = book.snapshot()
         if all(operation.run is None for operation in operations):
