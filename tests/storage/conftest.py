@@ -162,9 +162,13 @@ class Bench:
     def clock(self) -> float:
         return self.now
 
-    def store(self, how: Any = sqlite3.connect, path: Path | None = None) -> SQLiteStore:
-        """An open store."""
-        made = SQLiteStore(path or self.path, self.call, self.clock, how)
+    def store(
+        self, how: Any = sqlite3.connect, path: Path | None = None, soon: Any = None
+    ) -> SQLiteStore:
+        """An open store; without `soon`, what is asked of it is handed over at once."""
+        made = SQLiteStore(
+            path or self.path, self.call, self.clock, how, soon or (lambda call: call())
+        )
         self._open.append(made)
         self.result(made.open())
         return made

@@ -105,6 +105,7 @@ def test_every_choice_is_paged_through_without_loss_or_repetition(
     while page := result(store.history(Wanted(owner, task, status, since, until, before), 7)):
         assert len(page) <= 7
         seen += page
+        assert len(seen) <= len(jobs)
         before = page[-1].ended, page[-1].id
     assert seen == expected(jobs, Wanted(owner, task, status, since, until))
 

@@ -204,6 +204,36 @@ def test_what_others_made_up_stands_in_one_line(
     assert len(last) == 500
 
 
+def test_what_is_one_transaction_is_told_in_its_order(
+    bench: Any, added: Any, messages: Any
+) -> None:
+    """New jobs first, then each change as it came; what has ended changes no more."""
+    store = bench.store()
+    job = added(store, queued())
+    bench.close(store)
+    store = bench.store(soon=lambda hand_over: None)  # is called when it is closed
+    for what in (Change.LAUNCH, Change.FINISH):
+        change(job, what, 3.0, Outcome(Status.DONE))
+        store.update(job)
+    for job.state, job.status in ((State.ACTIVE, Status.RUNNING), (State.ENDED, Status.ERROR)):
+        store.update(job)
+    for number in range(4):
+        store.add(queued(owner=f"o{number % 2}"))
+    store.log([event("a refusal"), event("a fault", Level.ERROR)])
+    bench.close(store)
+    store = bench.store()
+    assert messages(store) == [
+        "task 1 (sleep) is queued",
+        *(f"task {number} (sleep) is queued" for number in (2, 3, 4, 5)),
+        "task 1 (sleep) is running",
+        "task 1 (sleep) has ended: done",
+        "a fault",
+        "a refusal",
+    ]
+    assert bench.result(store.get(1)).status is Status.DONE
+    assert bench.result(store.counts()).ended == 1
+
+
 # Reading
 
 
@@ -239,6 +269,7 @@ def test_those_that_follow_a_number_are_read_in_steps(
     while step := result(store.read_log(seen[-1].number if seen else 0, limit, level)):
         assert len(step) <= limit
         seen += step
+        assert len(seen) <= 100
     assert len(seen) == {None: 100, Level.ERROR: 10, Level.CLIENT: 90}[level]
     assert [one.number for one in seen] == sorted({one.number for one in seen})
     assert {one.event.message for one in seen} >= {"10" if level is Level.ERROR else "11"}
