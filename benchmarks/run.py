@@ -28,7 +28,7 @@ APT = {
     "gcc": "gcc",
 }
 """Programs, and the packages that have them."""
-TABLES = ("start", "true", "noop", "latency", "idle", "memory", "restart", "history")
+TABLES = ("start", "true", "noop", "latency", "idle", "memory", "restart", "history", "watch")
 
 
 def main() -> None:

@@ -152,8 +152,18 @@ class Feed:
         self._bytes += len(change)
         self.newest = change.seq
 
-    def tell(self) -> None:
-        """Have watchers be given what has changed; who has been given it is nobody's concern."""
+    def tell(self) -> int:
+        """Have watchers be given what has changed.
+
+        Returns:
+            how many bytes that is for each of them.
+        """
+        size = 0
+        for table in (self._living, self._ended):
+            for change in reversed(table.values()):
+                if change.seq <= self._told:
+                    break
+                size += len(change)
         self._told = self.newest
         self._pieces.clear()
         if not self.looks:
@@ -162,6 +172,7 @@ class Feed:
                 self._remove(self._ended, oldest.number)
         if self._bytes > KEPT_BYTES:
             self._lose()
+        return size
 
     def forget_all_but(self, numbers: Collection[int]) -> None:
         """Forget the jobs that a newcomer is not told of, once everybody has been told."""

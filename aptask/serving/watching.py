@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 TOLD_A_SECOND = 7
 """How often a feed is told."""
+SELDOM_SECONDS = 0.75
+"""The longest that a feed waits so that telling takes no more than a third of the time."""
 TICK_SECONDS = 0.05
 """The least time between two looks at which feeds are to be told, where none is told at once."""
 LOOK_SECONDS = 1.0
@@ -54,6 +56,8 @@ SILENCE_SECONDS = 30.0
 """After which a watcher of all of an owner's jobs is told that nothing has happened."""
 WOKEN_AT_ONCE = 50
 """How many watchers go on, or jobs are looked at, in one go, before others have their turn."""
+LARGE_BYTES = 8192
+"""Who is given so much counts once more, and so on: sending takes its time, too."""
 MISSED_AT_ONCE = 100
 """How many ends are read from the history at once, for a watcher that is lost."""
 
@@ -85,8 +89,8 @@ class Watching:
         self._feeds: dict[int | str, _Paced] = {}
         self._due: dict[_Paced, None] = {}
         """those that have something to tell"""
-        self._woken: deque[Deferred[None] | _Paced] = deque()
-        """watchers that go on, and behind those of a feed the feed"""
+        self._woken: deque[tuple[Deferred[None] | None, _Paced]] = deque()
+        """watchers that go on, each with its feed; behind them the feed, where it was told"""
         self._unlooked: deque[_Paced] = deque()
         """those that are still to be looked at in this round"""
         self._calls: dict[Callable[[], None], IDelayedCall] = {}
@@ -268,30 +272,27 @@ class Watching:
             if feed.earliest <= now:
                 del self._due[feed]
                 feed.begin_telling(now)
-                self._wake(feed.waiting)
-                self._woken.append(feed)
+                self._woken.extend((woken, feed) for woken in feed.waiting)
+                feed.waiting.clear()
+                self._woken.append((None, feed))
             else:
                 next_time = min(next_time, feed.earliest)
         self._tell_at(next_time)
         if self._wake_some not in self._calls:
             self._wake_some()
 
-    def _wake(self, waiting: dict[Deferred[None], Watcher]) -> None:
-        self._woken.extend(waiting)
-        waiting.clear()
-
     def _wake_some(self) -> None:
         left = WOKEN_AT_ONCE
-        while self._woken and left:
-            left -= 1
-            woken = self._woken.popleft()
-            if isinstance(woken, Deferred):
+        while self._woken and left > 0:
+            woken, feed = self._woken.popleft()
+            if woken is not None:
+                left -= 1 + feed.told_bytes // LARGE_BYTES
                 if not woken.called:  # else its client has gone
                     woken.callback(None)
             else:
-                woken.end_telling(self._clock.seconds())
-                if woken in self._due:
-                    self._tell_at(woken.earliest)
+                feed.end_telling(self._clock.seconds())
+                if feed in self._due:
+                    self._tell_at(feed.earliest)
         if self._woken:
             self._call(self._wake_some, 0)
 
@@ -356,14 +357,14 @@ class Watching:
 
     def _break_silence(self, feed: _Paced, now: float) -> None:
         """Wake those who have been told nothing for long."""
-        silent = {
-            woken: watcher
+        silent = [
+            woken
             for woken, watcher in feed.waiting.items()
             if now >= watcher.quiet + SILENCE_SECONDS
-        }
+        ]
         for woken in silent:
             del feed.waiting[woken]
-        self._wake(silent)
+            self._woken.append((woken, feed))
         if self._woken:
             self._call(self._wake_some, 0)
 
@@ -374,6 +375,7 @@ class _Paced(Feed):
     Attributes:
         job: of the feed of one job, the job as it was told; None: it is not to be looked at.
         aside: what of it changes by itself, as it was told.
+        told_bytes: how much each of its watchers is given that is told now.
         looked: when its jobs were looked at last, in seconds.
         look_at: when they are looked at next.
     """
@@ -382,6 +384,7 @@ class _Paced(Feed):
         super().__init__(key, newest)
         self.job: Job | None = None
         self.aside: Aside | None = None
+        self.told_bytes = 0
         self.looked = self.look_at = -inf
         self._next = -inf
         self._began = 0.0
@@ -393,7 +396,7 @@ class _Paced(Feed):
 
     def begin_telling(self, now: float) -> None:
         """It is told now."""
-        self.tell()
+        self.told_bytes = self.tell()
         self._began = now
         self._next = max(self._next, now) + 1 / TOLD_A_SECOND
         self.earliest = inf
@@ -403,7 +406,7 @@ class _Paced(Feed):
         took = now - self._began
         self.earliest = max(
             self._next - 1 / TOLD_A_SECOND,
-            self._began + max(min(3 * took, LOOK_SECONDS), 2 * took),
+            self._began + max(min(3 * took, SELDOM_SECONDS), 2 * took),
         )
 
 
