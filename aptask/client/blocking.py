@@ -54,6 +54,9 @@ ONCE_ONLY = (messages.Start, messages.AddKey, messages.Revoke, messages.Shutdown
 OUTPUT_SO_FAR = 16 << 20
 """Bytes of a running task's output that are read without following it: what a daemon keeps."""
 
+QUIET_SECONDS = 30.0
+"""How long a daemon says nothing to one who watches, where nothing happens."""
+
 OUTPUT_PIECE = 1 << 18
 """Bytes of output that a follower asks for at once."""
 
@@ -443,6 +446,27 @@ class Client:
                 if piece.end:
                     return
 
+    def watch(self, taskid: str | None = None, *, owner: str | None = None) -> Iterator[Task]:
+        """A task as it is, and after each change, until its end; or all of one's own tasks.
+
+        Without `taskid` it begins with those that have not ended, the first 1,000 of them, goes on
+        with each change of any, new ones as well, and does not end by itself. Long arguments and
+        results are left out, as in lists: `show` has them.
+
+        Args:
+            taskid: which.
+            owner: instead, for admins: whose tasks, or `*` for everyone's; by default one's own.
+
+        Raises:
+            UnknownTaskid: there is none of that id.
+            Unavailable: the daemon is being shut down.
+            ConnectionFailed: the connection broke; the tasks go on.
+        """
+        with closing(self._watch(messages.Watch(taskid=taskid, owner=owner))) as tasks:
+            for task in tasks:
+                if task is not None:
+                    yield task
+
     def follow_log(
         self, after: int | None = None, level: LogLevel | None = None, limit: int = 100
     ) -> Iterator[LogEntry]:
@@ -571,6 +595,15 @@ class Client:
         key = find_key(self.address, self._key)
         return msgspec.json.encode(msgspec.structs.replace(request, key=key)) + b"\n"
 
+    def _watch(self, request: messages.Watch) -> Generator[Task | None]:
+        """What `watch` tells, the silence included."""
+        with closing(self.stream(request)) as lines:
+            for line in lines:
+                task = self._decode(line, messages.WatchResponse).task
+                yield task
+                if request.taskid is not None and task is not None and task.state == "ended":
+                    return
+
     def _wait(self, request: messages.Wait, field: str) -> list[Task]:
         response = self.ask(request, messages.WaitResponse)
         found: Task | list[Task] | UnsetType = getattr(response, field)
@@ -584,4 +617,6 @@ class Client:
             return None if request.timeout is None else request.timeout + self._timeout
         if isinstance(request, messages.Reload):
             return None  # authors' modules are imported, and may take their time
+        if isinstance(request, messages.Watch):
+            return QUIET_SECONDS + self._timeout
         return self._timeout
