@@ -143,9 +143,7 @@ def _wait(children: Sequence[_Child]) -> None:
     poll.poll(_POLL * 1000)
 
 
-def _be_child(
-    function: Callable[[], bytes], writing: int, timeout: float, parent: int
-) -> NoReturn:
+def _be_child(function: Callable[[], bytes], writing: int, timeout: float, parent: int) -> NoReturn:
     own = os.getpid()
     try:
         os.setsid()

@@ -237,7 +237,8 @@ def test_what_came_piece_by_piece_is_one_piece_for_who_comes_later() -> None:
     scene.write(b"a")
     scene.write(b"b")
     assert told(first) == [("a", 1, False), ("b", 2, False)]
-    assert told(later := scene.follow()) == [("ab", 2, False)]
+    later = scene.follow()
+    assert told(later) == [("ab", 2, False)]
     first.lose()
     later.lose()
 

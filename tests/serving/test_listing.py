@@ -120,7 +120,9 @@ def test_what_is_no_filter_is_refused_by_name(fields: dict[str, Any], said: str)
     assert said in answer["message"]
 
 
-@pytest.mark.parametrize("before", ["", "17", "1-2-3", "x-1", "-1-1", "1-" + "9" * 19, "\u0661-\u0661"])
+@pytest.mark.parametrize(
+    "before", ["", "17", "1-2-3", "x-1", "-1-1", "1-" + "9" * 19, "\u0661-\u0661"]
+)
 def test_what_is_no_next_of_a_response_is_refused(before: str) -> None:
     answer = Front().ask("history", "alice-key", before=before)
     assert answer["code"] == "invalid-arguments"
