@@ -92,11 +92,17 @@ def active_options(parser: ArgumentParser) -> None:
     parser.add_argument("--owner", metavar="NAME", help="for admins: whose; `*`: everyone's")
     parser.add_argument("--limit", type=int, metavar="N", default=1000, help="at most N (1000)")
     parser.add_argument("--offset", type=int, metavar="N", default=0, help="pass over the first N")
+    parser.add_argument(
+        "--watch", action="store_true", help="go on, live, with every change and new task"
+    )
 
 
 def active(session: Session) -> int:
     """The tasks that have not ended."""
     options = session.options
+    if options.watch:
+        following.watch_all(session, options.owner)
+        return 0
     request = messages.Active(limit=options.limit, offset=options.offset, owner=options.owner)
     answer = session.client.ask(request, ActiveResponse)
     session.screen.table(show.TASK_TITLES, [show.task_row(task) for task in answer.active])
@@ -212,10 +218,11 @@ COMMANDS: dict[str, Command] = {
     ),
     "active": Command(
         "the tasks that have not ended",
-        "aptask active\n    what runs, how far it is, and what waits for its turn",
+        "aptask active --watch\n    what runs, how far it is, and what waits for its turn, live",
         active_options,
         active,
-        (messages.Active,),
+        (messages.Active, messages.Watch),
+        stays=True,
     ),
     "show": Command(
         "all that is known of tasks",

@@ -3,7 +3,7 @@
     python -m aptask.cli.demo
 
 All that it does with the daemon any client can do: it queues tasks with `submit`, sees how they go
-with `show` and `wait`, and reads what one wrote with `read_output`. What it runs is in `demo_jobs`,
+with `watch`, and reads what one wrote with `read_output`. What it runs is in `demo_jobs`,
 how its daemon is started and stopped in `demo_daemon`. It leaves nothing behind, and exits with 0
 if every task ended as `done`.
 """
@@ -23,7 +23,7 @@ from typing import NoReturn
 from aptask.cli import show
 from aptask.cli.demo_daemon import DemoFailed, RunningDaemon, running_daemon
 from aptask.cli.demo_jobs import prepare
-from aptask.cli.following import BARS_SECONDS, Lines, watch
+from aptask.cli.following import Lines, watch
 from aptask.cli.screen import Screen
 from aptask.client import Client
 from aptask.errors import AptaskError
@@ -92,7 +92,6 @@ def _introduce(screen: Screen, daemon: RunningDaemon, count: int) -> None:
 
 def _show_until_the_end(screen: Screen, client: Client, taskids: Sequence[str]) -> list[Task]:
     """Live bars on a terminal; elsewhere a line whenever a task has come 10% further."""
-    deadline = time.monotonic() + LONGEST_SECONDS
     tasks: list[Task] = []
     if screen.moves:
         from aptask.cli.live import Bars
@@ -100,11 +99,13 @@ def _show_until_the_end(screen: Screen, client: Client, taskids: Sequence[str]) 
         display: Bars | Lines = Bars()
     else:
         display = Lines(screen, what_counts=_tenths)
-    with display as shown:
-        for tasks in watch(client, taskids, BARS_SECONDS):
-            shown.update(tasks)
-            if time.monotonic() > deadline:
-                raise DemoFailed(f"the tasks have not ended after {LONGEST_SECONDS:g} s")
+    try:
+        with display as shown:
+            for tasks in watch(client, taskids, LONGEST_SECONDS):
+                shown.update(tasks)
+    except TimeoutError:
+        message = f"the tasks have not ended after {LONGEST_SECONDS:g} s"
+        raise DemoFailed(message) from None
     return tasks
 
 

@@ -1,14 +1,17 @@
 """Staying with tasks until their end: bars on a terminal, lines in a pipe, or their output.
 
-Until there is a `watch` request, how tasks go is seen by asking: every 0.2 s for bars, every second
-for lines. The question about the first of them is a `wait` with that time limit, so that an end is
-seen at once.
+Each task is watched over a connection of its own, in a thread of its own: so none is missed that
+ends before it is watched, or while a daemon is waited for. Of very many tasks `WATCHED_AT_ONCE`
+are, in their order, and the next ones when these have ended.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -18,8 +21,8 @@ from aptask.cli.session import Session
 from aptask.client.blocking import Client
 from aptask.model.messages import Task
 
-BARS_SECONDS, LINES_SECONDS = 0.2, 1.0
-"""Seconds between two looks."""
+WATCHED_AT_ONCE = 50
+"""How many tasks are watched at the same time."""
 
 FAILED, APTASK_FAILED = 1, 125
 """The exit status where a task did not end as `done`; and where its program's own is not known."""
@@ -38,11 +41,18 @@ class Lines:
     Args:
         screen: where.
         what_counts: what of a task has to have changed; by default all but the time it has run.
+        forgets: whether one that has ended does not come again.
     """
 
-    def __init__(self, screen: Screen, what_counts: Callable[[Task], object] | None = None) -> None:
+    def __init__(
+        self,
+        screen: Screen,
+        what_counts: Callable[[Task], object] | None = None,
+        forgets: bool = False,
+    ) -> None:
         self._screen = screen
         self._what_counts = what_counts or _all_but_time
+        self._forgets = forgets
         self._shown: dict[str, object] = {}
 
     def update(self, tasks: Sequence[Task]) -> None:
@@ -52,6 +62,8 @@ class Lines:
             if self._shown.get(task.taskid) != counts:
                 self._shown[task.taskid] = counts
                 self._screen.row(show.task_row(task))
+            if self._forgets and show.has_ended(task):
+                del self._shown[task.taskid]
 
     def __enter__(self) -> Self:
         return self
@@ -65,26 +77,64 @@ class Lines:
         pass
 
 
-def watch(client: Client, taskids: Sequence[str], interval: float) -> Iterator[list[Task]]:
-    """Tasks as they are, again and again, the last time when all have ended.
+def watch(
+    client: Client, taskids: Sequence[str], seconds: float | None = None
+) -> Iterator[list[Task]]:
+    """Tasks as they are, after each change of one of them, the last time when all have ended.
 
     Args:
         client: whom to ask.
         taskids: which; their order is kept.
-        interval: seconds between two looks.
+        seconds: how long at most; None: as long as it takes.
 
     Raises:
         UnknownTaskid: one of them is not there.
+        TimeoutError: they have not ended in that time.
     """
-    tasks = {taskid: client.show(taskid) for taskid in taskids}
-    while True:
-        yield list(tasks.values())
-        going = [taskid for taskid, task in tasks.items() if not show.has_ended(task)]
-        if not going:
-            return
-        tasks[going[0]] = client.wait(going[0], interval)
-        for taskid in going[1:]:
-            tasks[taskid] = client.show(taskid)
+    tasks: dict[str, Task | None] = dict.fromkeys(taskids)
+    left: SimpleQueue[str] = SimpleQueue()
+    changes: SimpleQueue[Task | BaseException] = SimpleQueue()
+    for taskid in tasks:
+        left.put(taskid)
+    for _ in range(min(len(tasks), WATCHED_AT_ONCE)):
+        threading.Thread(target=_watch_some, args=(client, left, changes), daemon=True).start()
+    first = list(tasks)[:WATCHED_AT_ONCE]
+    deadline = None if seconds is None else time.monotonic() + seconds
+    going = len(tasks)
+    while going:
+        change = _next(changes, deadline)
+        if isinstance(change, BaseException):
+            raise change
+        going -= show.has_ended(change)
+        tasks[change.taskid] = change
+        # In their order from the beginning.
+        if all(tasks[taskid] is not None for taskid in first):
+            yield [task for task in tasks.values() if task is not None]
+
+
+def _watch_some(
+    client: Client, left: SimpleQueue[str], changes: SimpleQueue[Task | BaseException]
+) -> None:
+    """Watch tasks, one after the other, until none is left."""
+    try:
+        while True:
+            for task in client.watch(left.get_nowait()):
+                changes.put(task)
+    except Empty:
+        pass
+    except BaseException as failure:
+        changes.put(failure)
+
+
+def _next(
+    changes: SimpleQueue[Task | BaseException], deadline: float | None
+) -> Task | BaseException:
+    try:
+        return changes.get(
+            timeout=None if deadline is None else max(deadline - time.monotonic(), 0)
+        )
+    except Empty:
+        raise TimeoutError("the tasks have not ended in time") from None
 
 
 def wait(session: Session, taskids: Sequence[str]) -> list[Task]:
@@ -97,11 +147,30 @@ def wait(session: Session, taskids: Sequence[str]) -> list[Task]:
         if session.options.json:
             return [session.client.wait(taskid) for taskid in taskids]
         tasks: list[Task] = []
-        interval = BARS_SECONDS if session.screen.moves else LINES_SECONDS
         with display(session.screen) as shown:
-            for tasks in watch(session.client, taskids, interval):
+            for tasks in watch(session.client, taskids):
                 shown.update(tasks)
-        return tasks
+        return [session.client.show(task.taskid) if task.cut is True else task for task in tasks]
+
+
+def watch_all(session: Session, owner: str | None) -> None:
+    """Show the tasks that have not ended, live, until Ctrl-C: a table on a terminal, else lines.
+
+    Args:
+        session: whose.
+        owner: for admins: whose tasks, `*` for everyone's; None: one's own.
+    """
+    tasks = session.client.watch(owner=owner)
+    if session.screen.moves:
+        # rich takes longer to import than most commands to run.
+        from aptask.cli.live import LiveTable
+
+        shown: AbstractContextManager[Display] = LiveTable()
+    else:
+        shown = Lines(session.screen, forgets=True)
+    with shown as display:
+        for task in tasks:
+            display.update([task])
 
 
 def display(screen: Screen) -> AbstractContextManager[Display]:

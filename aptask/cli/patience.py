@@ -8,20 +8,24 @@ Jobs outlive their daemon, so who stays with them does not give up with it. Rule
   is said; if it does not come back, what went wrong last is the failure.
 - What is asked again cannot be done twice: a `start` carries a `once` of its own, and the other
   requests of `REPEATABLE` only look. Output that is followed is asked for from where it broke off.
+- Of tasks that are watched none is missed: what ended while no daemon was there is looked up.
+- Many threads may stay with one daemon at once: what is said of it is said once.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 
 import msgspec
 
 from aptask.client.answers import decode, is_error
 from aptask.client.blocking import Client
 from aptask.client.connection import ConnectionFailed
-from aptask.errors import AptaskError, Unavailable
+from aptask.errors import AptaskError, Unavailable, UnknownTaskid
 from aptask.model.messages import (
     Index,
     Log,
@@ -32,7 +36,9 @@ from aptask.model.messages import (
     Response,
     Show,
     Start,
+    Task,
     Wait,
+    Watch,
 )
 
 PATIENCE_SECONDS = 30.0
@@ -40,7 +46,7 @@ PATIENCE_SECONDS = 30.0
 PAUSE_SECONDS = 0.2
 """Between two tries."""
 
-LOOKING = (Index, Show, Wait, Output, Log)
+LOOKING = (Index, Show, Wait, Watch, Output, Log)
 """Requests that change nothing: where they are answered with `unavailable`, the daemon is going."""
 REPEATABLE = (*LOOKING, Start)
 
@@ -65,6 +71,10 @@ class PatientClient(Client):
         self._say = say
         self._stays = stays
         self._was_there = False
+        self._is_missed = False
+        self._returns = 0
+        """how often a daemon came back"""
+        self._lock = threading.Lock()
 
     def exchange(self, request: Request) -> bytes:
         """Make any request, by as many daemons as it takes; see `Client`.
@@ -91,6 +101,32 @@ class PatientClient(Client):
             return super().stream(request)
         return self._insist(request, super().stream)
 
+    def _watch(self, request: Watch) -> Generator[Task | None]:
+        """What `watch` tells, and those tasks that ended while nobody told of it."""
+        known: set[str] = set()
+        returns = self._returns
+        with closing(super()._watch(request)) as tasks:
+            for task in tasks:
+                if request.taskid is None and self._returns != returns:
+                    returns = self._returns
+                    yield from self._ended(known)
+                if task is not None:
+                    change = known.discard if task.state == "ended" else known.add
+                    change(task.taskid)
+                yield task
+
+    def _ended(self, known: set[str]) -> Iterator[Task]:
+        """Those tasks that have ended; they are taken out of the set."""
+        for taskid in sorted(known, key=int):
+            try:
+                task = self.show(taskid)
+            except UnknownTaskid:
+                known.discard(taskid)
+                continue
+            if task.state == "ended":
+                known.discard(taskid)
+                yield task
+
     def _insist(
         self, request: Request, ask: Callable[[Request], Iterator[bytes]]
     ) -> Generator[bytes]:
@@ -105,7 +141,7 @@ class PatientClient(Client):
                         reason = gone
                         break
                     if missed is not None:
-                        self._say("the daemon is back")
+                        self._came_back()
                         missed = None
                     self._was_there = True
                     yield line
@@ -119,13 +155,26 @@ class PatientClient(Client):
                 missed = now
                 if failure is not None and not self._is_worth_waiting(failure):
                     raise failure
-                self._say(f"{reason}; waiting for it to come back ...")
+                self._went(reason)
             elif now - missed > PATIENCE_SECONDS:
                 if failure is not None:
                     raise failure
                 yield line
                 return
             time.sleep(PAUSE_SECONDS)
+
+    def _went(self, reason: str) -> None:
+        with self._lock:
+            if not self._is_missed:
+                self._is_missed = True
+                self._say(f"{reason}; waiting for it to come back ...")
+
+    def _came_back(self) -> None:
+        with self._lock:
+            self._returns += 1
+            if self._is_missed:
+                self._is_missed = False
+                self._say("the daemon is back")
 
     def _is_worth_waiting(self, failure: ConnectionFailed) -> bool:
         """Whether a daemon was there. One that is there, and silent, was waited for already."""

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from aptask.cli import following
 from aptask.cli.main import main
-from tests.client.fake_daemon import FakeDaemon, ended, refusal, task
+from tests.client.fake_daemon import SILENCE, FakeDaemon, ended, refusal, task
 
 Capture = pytest.CaptureFixture[str]
 
@@ -77,20 +82,102 @@ def test_show_gives_every_field_and_goes_on_behind_one_that_is_not_there(
 
 
 def test_wait_for_several_is_well_only_when_all_are(fake: FakeDaemon, capsys: Capture) -> None:
-    looks = {"17": [task(), ended()], "18": [task(taskid="18"), ended("error", taskid="18")]}
+    shown_both = threading.Barrier(2, timeout=30)
 
-    def look(request: dict[str, Any]) -> dict[str, Any]:
-        left = looks[request["taskid"]]
-        shown = left.pop(0) if len(left) > 1 else left[0]
-        return {"task": shown, "ended": shown["state"] == "ended"}
+    def watch(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        taskid = request["taskid"]
+        if taskid == "17":
+            shown_both.wait()  # the order is that of the command line, whoever comes first
+        yield {"task": task(taskid=taskid)}
+        if taskid == "18":
+            shown_both.wait()
+            time.sleep(0.3)
+        time.sleep(0.3)
+        yield {"task": ended("done" if taskid == "17" else "error", taskid=taskid)}
 
-    fake.answers["show"] = fake.answers["wait"] = look
+    fake.answers["watch"] = watch
     assert main(["wait", "17", "18"]) == 1
     shown = [line.split("\t")[:3] for line in capsys.readouterr().out.splitlines()]
     assert shown == [
         ["17", "primes", "running"], ["18", "primes", "running"],
         ["17", "primes", "done"], ["18", "primes", "error"],
     ]  # fmt: skip
+
+
+def test_wait_for_very_many_watches_some_at_a_time(
+    fake: FakeDaemon, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "WATCHED_AT_ONCE", 3)
+    open_now: set[str] = set()
+    most = 0
+
+    def watch(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        nonlocal most
+        open_now.add(request["taskid"])
+        most = max(most, len(open_now))
+        yield {"task": task(taskid=request["taskid"])}
+        time.sleep(0.02)
+        open_now.discard(request["taskid"])
+        yield {"task": ended(taskid=request["taskid"])}
+
+    fake.answers["watch"] = watch
+    taskids = [str(number) for number in range(10)]
+    assert main(["wait", *taskids]) == 0
+    lines = [line.split("\t")[:3] for line in capsys.readouterr().out.splitlines()]
+    assert sorted(line[0] for line in lines if line[2] == "done") == taskids
+    assert most == 3
+
+
+def test_wait_for_one_that_is_not_there_says_so_at_once(fake: FakeDaemon, capsys: Capture) -> None:
+    def watch(request: dict[str, Any]) -> Any:
+        if request["taskid"] == "1":
+            return refusal("unknown-taskid", "no task 1")
+        return [{"task": task(taskid="17")}, SILENCE]
+
+    fake.answers["watch"] = watch
+    assert main(["wait", "17", "1"]) == 1
+    assert capsys.readouterr().err == "aptask: no task 1\n"
+
+
+def test_a_result_that_was_left_out_is_fetched_at_the_end(
+    fake: FakeDaemon, capsys: Capture
+) -> None:
+    fake.answers["start"] = lambda request: {"taskid": "17"}
+    fake.answers["index"] = lambda request: {"index": []}
+    fake.answers["watch"] = lambda request: [{"task": ended(cut=True)}]
+    fake.answers["show"] = lambda request: {"task": ended()}
+    assert main(["start", "primes", "--wait"]) == 0
+    assert fake.names()[-1] == "show"
+
+
+def test_active_goes_on_with_a_line_a_change_and_forgets_what_has_ended(
+    fake: FakeDaemon, capsys: Capture
+) -> None:
+    fake.answers["watch"] = lambda request: [
+        {"task": task()},
+        {"task": task(taskid="18", progress=0.1)},
+        {"task": None},
+        {"task": task()},
+        {"task": ended()},
+        {"task": task(taskid="18", progress=0.2)},
+        refusal("unauthorized", "this key has just been taken back"),
+    ]
+    assert main(["active", "--watch", "--owner", "*"]) == 1
+    assert [line.split("\t")[:5] for line in capsys.readouterr().out.splitlines()] == [
+        ["17", "primes", "running", "-", "42%"],
+        ["18", "primes", "running", "-", "10%"],
+        ["17", "primes", "done", "-", "100%"],
+        ["18", "primes", "running", "-", "20%"],
+    ]
+    assert fake.requests == [{"request": "watch", "owner": "*"}]
+
+
+def test_active_live_in_json_is_every_response(fake: FakeDaemon, capsys: Capture) -> None:
+    fake.answers["watch"] = lambda request: [{"task": task()}, {"task": None}, refusal("internal")]
+    assert main(["active", "--watch", "--json"]) == 1
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0]["task"]["taskid"] == "17"
+    assert [line["status"] for line in lines] == ["ok", "ok", "error"]
 
 
 def test_stop_stops_each_with_the_grace_that_was_asked_for(fake: FakeDaemon) -> None:

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import pytest
 from aptask.cli.commands import COMMANDS
 from aptask.cli.main import main, parse
 from aptask.errors import BY_CODE
-from tests.client.fake_daemon import CLOSE, FakeDaemon, ended, refusal, task
+from tests.client.fake_daemon import CLOSE, SILENCE, FakeDaemon, ended, refusal, task
 
 Capture = pytest.CaptureFixture[str]
 
@@ -154,12 +153,7 @@ def command(*argv: str) -> list[str]:
 def test_ctrl_c_while_waiting_leaves_the_task_running_and_says_how_to_get_back(
     daemon_with_tasks: FakeDaemon,
 ) -> None:
-    def wait(request: dict[str, Any]) -> dict[str, Any]:
-        time.sleep(0.2)
-        return {"task": task(), "ended": False}
-
-    daemon_with_tasks.answers["show"] = lambda request: {"task": task()}
-    daemon_with_tasks.answers["wait"] = wait
+    daemon_with_tasks.answers["watch"] = lambda request: [{"task": task()}, SILENCE]
     with subprocess.Popen(
         command("start", "primes", "--wait"),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

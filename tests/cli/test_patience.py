@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,23 +58,62 @@ GOING = refusal("unavailable", "the daemon is shutting down")
 
 
 @pytest.mark.parametrize(
-    ("answers", "said"),
-    [
-        ([CLOSE], ""),  # of a connection that was open already: it is made anew without a word
-        ([CLOSE, CLOSE], GONE + BACK),
-        ([GOING], GONE.replace("is gone", "is shutting down") + BACK),
-    ],
+    ("last", "said"),
+    [(CLOSE, GONE + BACK), (GOING, GONE.replace("is gone", "is shutting down") + BACK)],
 )
-def test_a_wait_that_breaks_off_is_asked_again(
-    fake: FakeDaemon, capsys: Capture, answers: list[Any], said: str
+def test_a_watch_that_breaks_off_is_asked_for_again(
+    fake: FakeDaemon, capsys: Capture, last: Any, said: str
 ) -> None:
-    fake.answers["show"] = lambda request: {"task": task()}
-    over = {"task": ended(), "ended": True}
-    fake.answers["wait"] = first(answers, lambda request: over)
+    begun = [{"task": task()}, last]
+    fake.answers["watch"] = first([begun], lambda request: [{"task": ended()}])
     assert main(["wait", "17"]) == 0
     printed = capsys.readouterr()
     assert [line.split("\t")[2] for line in printed.out.splitlines()] == ["running", "done"]
     assert printed.err == said
+
+
+def test_of_many_that_are_waited_for_it_is_said_once_that_the_daemon_is_gone(
+    fake: FakeDaemon, capsys: Capture
+) -> None:
+    all_there = threading.Barrier(5, timeout=30)
+    again: set[str] = set()
+
+    def watch(request: dict[str, Any]) -> Iterator[Any]:
+        taskid = request["taskid"]
+        if taskid in again:
+            yield {"task": ended(taskid=taskid)}
+        else:
+            again.add(taskid)
+            yield {"task": task(taskid=taskid)}
+            all_there.wait()
+            yield CLOSE
+
+    fake.answers["watch"] = watch
+    assert main(["wait", *"12345"]) == 0
+    assert capsys.readouterr().err == GONE + BACK
+
+
+@pytest.mark.parametrize("anew", [[], [{"task": task(taskid="3")}]])
+def test_what_ended_while_no_daemon_was_there_is_looked_up(
+    fake: FakeDaemon, capsys: Capture, anew: list[Any]
+) -> None:
+    begun = [{"task": task(taskid=taskid)} for taskid in "123"]
+    over = refusal("unauthorized")
+    fake.answers["watch"] = first([[*begun, CLOSE]], lambda _: [*anew, {"task": None}, over])
+
+    def show(request: dict[str, Any]) -> Any:
+        if request["taskid"] == "2":
+            return refusal("unknown-taskid")
+        return {"task": (ended if request["taskid"] == "1" else task)(taskid=request["taskid"])}
+
+    fake.answers["show"] = show
+    assert main(["active", "--watch"]) == 1
+    printed = capsys.readouterr()
+    rows = [line.split("\t") for line in printed.out.splitlines()]
+    assert [(row[0], row[2]) for row in rows] == [
+        ("1", "running"), ("2", "running"), ("3", "running"), ("1", "done"),
+    ]  # fmt: skip
+    assert printed.err.startswith(GONE + BACK)
 
 
 @pytest.mark.parametrize(
@@ -132,8 +171,11 @@ def test_a_daemon_that_does_not_come_back_is_said_as_ever(
         fake.close()
         return CLOSE
 
-    fake.answers["show"] = lambda request: {"task": task()}
-    fake.answers["wait"] = goes
+    def watch(request: dict[str, Any]) -> Iterator[Any]:
+        yield {"task": task()}
+        yield goes(request)
+
+    fake.answers["watch"] = watch
     assert main(["wait", "17"]) == 3
     printed = capsys.readouterr()
     assert printed.err == (
@@ -143,7 +185,7 @@ def test_a_daemon_that_does_not_come_back_is_said_as_ever(
 
 @pytest.mark.usefixtures("impatient")
 def test_one_that_stays_unavailable_is_believed(fake: FakeDaemon, capsys: Capture) -> None:
-    fake.answers["show"] = lambda request: refusal("unavailable", "the disk fails")
+    fake.answers["watch"] = lambda request: refusal("unavailable", "the disk fails")
     assert main(["wait", "17"]) == 1
     assert capsys.readouterr().err == (
         "aptask: the disk fails; waiting for it to come back ...\naptask: the disk fails\n"
@@ -250,7 +292,9 @@ def test_a_live_bar_goes_on_with_the_next_daemon(own: Any, tools: Any, tmp_path:
     (tmp_path / "go0").touch()
 
     def go_on() -> None:
-        tools.wait_until(lambda: own.ask("stats")["requests"]["wait"] > 2, "the bar moves")
+        tools.wait_until(lambda: own.ask("stats")["watchers"] == 1, "it is watched")
+        tools.wait_until(lambda: own.ask("show", taskid=taskid)["task"]["progress"], "a step")
+        time.sleep(0.5)  # it is told, and the bar is drawn
         own.kill()
         time.sleep(0.5)
         for step in (1, 2, 3):

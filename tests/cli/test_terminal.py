@@ -11,6 +11,10 @@ import struct
 import subprocess
 import sys
 import termios
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -76,6 +80,67 @@ def test_wait_shows_a_live_bar_until_the_end(fake: FakeDaemon) -> None:
     assert re.search(r"━{24} +100% +12s done +168 primes", last)
     assert "\x1b]" not in got
     assert max(map(len, shown)) <= COLUMNS
+
+
+def test_the_time_of_a_bar_goes_on_while_nothing_is_heard(fake: FakeDaemon) -> None:
+    began = datetime.now(UTC).isoformat()
+
+    def watch(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        yield {"task": task(started=began)}
+        time.sleep(2.5)
+        yield {"task": ended()}
+
+    fake.answers["watch"] = watch
+    status, got = on_terminal("wait", "17")
+    assert status == 0
+    times = re.findall(r"42% +([\d.]+)s running", "\n".join(plain(got)))
+    assert len(set(times)) > 3
+
+
+def test_active_is_a_live_table_with_what_has_ended_above_it(fake: FakeDaemon) -> None:
+    waits = task(
+        taskid="19", state="queued", status="initialized", position=1, progress=None, message="",
+        started=None,
+    )  # fmt: skip
+
+    def watch(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        yield {"task": waits}
+        yield {"task": task(message="evil [red]\x1b]0;title\x07")}
+        yield {"task": task(taskid="18", name="other")}
+        time.sleep(1)
+        yield {"task": ended(message="168 primes")}
+        time.sleep(1)
+        yield refusal("unauthorized", "this key has just been taken back")
+
+    fake.answers["watch"] = watch
+    status, got = on_terminal("active", "--watch", COLUMNS=str(COLUMNS))
+    assert status == 1
+    shown = [line.rstrip() for line in plain(got) if line.strip()]
+    assert "\x1b]" not in got
+    assert max(map(len, shown)) <= COLUMNS
+    rows = [tuple(line.split()[:3]) for line in shown]
+    table = [
+        ("ID", "NAME", "STATUS"),
+        ("17", "primes", "running"), ("18", "other", "running"), ("19", "primes", "queued"),
+    ]  # fmt: skip
+    assert any(rows[start : start + 4] == table for start in range(len(rows)))
+    assert any("evil [red]\\x1b]0;" in line for line in shown)
+    done = next(number for number, line in enumerate(shown) if "168 primes" in line)
+    assert rows[done] == ("17", "primes", "done")
+    left = [table[0], *table[2:]]
+    assert any(rows[start : start + 3] == left for start in range(done, len(rows)))
+
+
+def test_a_live_table_says_what_it_has_no_room_for(fake: FakeDaemon) -> None:
+    def watch(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        for number in range(100):
+            yield {"task": task(taskid=str(number))}
+        time.sleep(1)
+        yield refusal("unauthorized")
+
+    fake.answers["watch"] = watch
+    _, got = on_terminal("active", "--watch", LINES="30")
+    assert re.search(r"and 7\d more", "\n".join(plain(got)))
 
 
 def test_start_and_wait_says_how_it_ended(fake: FakeDaemon) -> None:
@@ -190,7 +255,7 @@ def test_stats_says_nothing_of_failures_where_there_are_none(fake: FakeDaemon) -
 
 
 def test_a_refusal_is_one_line_without_a_traceback(fake: FakeDaemon) -> None:
-    fake.answers["show"] = lambda request: refusal("unauthorized", "an unknown key")
+    fake.answers["watch"] = lambda request: refusal("unauthorized", "an unknown key")
     status, got = on_terminal("wait", "17")
     assert status == 1
     assert [line for line in plain(got) if line] == [

@@ -88,7 +88,7 @@ class FakeDaemon:
         return [request["request"] for request in self.requests]
 
     def goes(self, *states: dict[str, Any]) -> None:
-        """Have a task go through these states, one a look; the last stays."""
+        """Have a task go through these states, one a look, or as it is watched; the last stays."""
         left = list(states)
 
         def look(request: dict[str, Any]) -> dict[str, Any]:
@@ -96,7 +96,14 @@ class FakeDaemon:
             shown = left.pop(0) if len(left) > 1 else left[0]
             return {"task": shown, "ended": shown["state"] == "ended"}
 
+        def watch(request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+            while len(left) > 1:
+                yield {"task": left.pop(0)}
+                time.sleep(0.2)
+            yield {"task": left[0]}
+
         self.answers["show"] = self.answers["wait"] = look
+        self.answers["watch"] = watch
 
     def wrote(self, text: str) -> None:
         """Have a task that has ended and wrote this."""
