@@ -105,8 +105,13 @@ class IStore(Interface):
     def get(number: int) -> Deferred[Job | None]:
         """The job of this number, whatever its state, or None."""
 
-    def get_many(numbers: Sequence[int]) -> Deferred[list[Job]]:
-        """Those jobs of these numbers that are in the book, in the order of the numbers given."""
+    def get_many(numbers: Sequence[int], *, listed: bool = False) -> Deferred[list[Job]]:
+        """Those jobs of these numbers that are in the book, in the order of the numbers given.
+
+        Args:
+            listed: of arguments and results that are longer than `LISTED_BYTES`, give one byte more
+                than that: what a list does not show is not read.
+        """
 
     def waiting(after: int, limit: int) -> Deferred[list[Waiting]]:
         """Queued jobs in the order of their numbers, a step of them.
@@ -135,6 +140,8 @@ class IStore(Interface):
 
     def history(wanted: Wanted, limit: int) -> Deferred[list[Job]]:
         """Ended jobs, the last to end first, and of those that ended together the newest.
+
+        They are `listed`, as `get_many` says it.
 
         Args:
             wanted: which.

@@ -134,7 +134,7 @@ class Upkeep:
         kept = sorted(await self._in_thread(self._outputs.jobs))
         for start in range(0, len(kept), REMOVED_AT_ONCE):
             step = kept[start : start + REMOVED_AT_ONCE]
-            known = await self._store.get_many(step)
+            known = await self._store.get_many(step, listed=True)
             self._remove(set(step) - {job.id for job in known})
 
     def _write_statistics(self) -> Deferred[None]:

@@ -6,6 +6,9 @@ import msgspec
 
 from aptask.model.job import Status
 
+LISTED_BYTES = 4096
+"""How many bytes of arguments, and of a result, a list shows; above that they are cut."""
+
 
 class Wanted(msgspec.Struct, frozen=True):
     """What the jobs of a page have in common, and where it begins.

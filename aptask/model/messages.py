@@ -12,15 +12,13 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from aptask.model.history import LISTED_BYTES
 from aptask.model.job import Job, State
 from aptask.model.requests import *
 from aptask.model.responses import *
 
 PROTOCOL_VERSION = 1
 """What `ping` answers as `protocol`."""
-
-LISTED_BYTES = 4096
-"""How many bytes of arguments, and of a result, a list shows; above that they are cut."""
 
 RESPONSES: dict[type[Request], type[Response]] = {
     Ping: PingResponse,

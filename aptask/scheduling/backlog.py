@@ -70,7 +70,7 @@ class Backlog:
         return self._queue.line if owner is None else self._lines.get(owner, Line())
 
     def find(self, numbers: Sequence[int]) -> Deferred[list[Job]] | list[Job]:
-        """Those jobs of these numbers that are there, in the order of the numbers given."""
+        """Those jobs of these numbers that are there, as a list shows them, in their order."""
         absent = [number for number in numbers if number not in self._whole]
 
         def merge(read: list[Job]) -> list[Job]:
@@ -78,7 +78,9 @@ class Backlog:
             either = (self._whole.get(number) or found.get(number) for number in numbers)
             return [job for job in either if job is not None]
 
-        return self._store.get_many(absent).addCallback(merge) if absent else merge([])
+        if not absent:
+            return merge([])
+        return self._store.get_many(absent, listed=True).addCallback(merge)
 
     def fetch(self, number: int) -> Deferred[Job | None]:
         """Read a job whose turn has come, and keep some of those behind it whole."""

@@ -6,8 +6,9 @@ bytes and connections. Its rules:
 
 - Whether a job is one's own is asked in one place, `_find`, by every handler that names one.
 - What another owner has and what does not exist are answered with the same words.
-- A handler that `holds`, and a stream, may take as long as a task does. It is cancelled when its
-  client has gone or the daemon shuts down; the others never are.
+- A handler that `holds`, and a stream, may take as long as a task does, or give so much that a
+  client is to have one such answer at a time. It is cancelled when its client has gone or the
+  daemon shuts down; the others never are.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from aptask.serving.context import Context
 from aptask.serving.keyring import Identity
 from aptask.serving.streams import Responses
 from aptask.serving.text import LARGEST_CHARACTER, read_text
+
+WHOLE_BYTES = 8 << 20
+"""How many bytes of arguments and results one response to `wait` gives; the rest is cut."""
 
 _encode = Encoder().encode
 
@@ -151,16 +155,13 @@ async def _wait(context: Context, identity: Identity, request: messages.Wait) ->
             if len(ended) >= needed and not enough.called:
                 enough.callback(None)
 
-    async def find() -> list[Job]:
-        return [await _find(context, identity, taskid) for taskid in taskids]
-
     # Before they are looked up: an end in between must not be missed.
     subscribe = context.scheduler.publisher.subscribe
     unsubscribes = [subscribe(number, note) for number in numbers if number is not None]
     timer: IDelayedCall | None = None
     try:
-        for job in await find():
-            note(job)
+        for taskid in dict.fromkeys(taskids):
+            note(await _find(context, identity, taskid))
         if not enough.called and request.timeout != 0:
             if request.timeout is not None:
                 timer = context.clock.callLater(request.timeout, enough.callback, None)
@@ -170,10 +171,15 @@ async def _wait(context: Context, identity: Identity, request: messages.Wait) ->
             unsubscribe()
         if timer is not None and timer.active():
             timer.cancel()
-    jobs = await find()
+    shown = []
+    room = WHOLE_BYTES
+    for taskid in taskids:
+        job = await _find(context, identity, taskid)
+        room -= len(job.arguments) + len(job.result or b"")
+        # One is given whole, however large it is. Of many, what would be too much is cut.
+        shown.append(_task(context, identity, job, listed=room < 0 and len(taskids) > 1))
     counts = any if request.any else all
-    response = messages.WaitResponse(ended=counts(job.state is State.ENDED for job in jobs))
-    shown = [_task(context, identity, job) for job in jobs]
+    response = messages.WaitResponse(ended=counts(task.state == State.ENDED for task in shown))
     if request.taskids is None:
         response.task = shown[0]
     else:
@@ -218,14 +224,14 @@ HANDLERS: dict[type[Request], Handler] = {
     messages.Index: Handler(index, early=True),
     messages.Start: Handler(start),
     messages.Stop: Handler(stop),
-    messages.Active: Handler(listing.active),
+    messages.Active: Handler(listing.active, holds=True),
     messages.Show: Handler(show),
     messages.Wait: Handler(wait, holds=True),
     messages.Watch: Handler(watch, holds=True),
     messages.Output: Handler(output),
-    messages.History: Handler(listing.history),
-    messages.Tasks: Handler(listing.tasks),
-    messages.Log: Handler(eventlog.log),
+    messages.History: Handler(listing.history, holds=True),
+    messages.Tasks: Handler(listing.tasks, holds=True),
+    messages.Log: Handler(eventlog.log, holds=True),
     messages.Stats: Handler(stats),
     messages.Limits: Handler(running.limits, enters=True),
     messages.Reload: Handler(running.reload),
@@ -256,9 +262,9 @@ def _find(context: Context, identity: Identity, taskid: str) -> Deferred[Job]:
     return context.scheduler.find(number).addCallback(found)
 
 
-def _task(context: Context, identity: Identity, job: Job) -> messages.Task:
+def _task(context: Context, identity: Identity, job: Job, listed: bool = False) -> messages.Task:
     position = context.scheduler.position(job)
-    return messages.task(job, position=position, owner=identity.is_admin)
+    return messages.task(job, position=position, owner=identity.is_admin, listed=listed)
 
 
 def _split(description: Description, values: dict[str, Any]) -> tuple[bytes, bytes | None]:

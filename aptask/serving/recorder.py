@@ -5,13 +5,17 @@ Rules:
 - A refusal is written with who asked and why; an admin's request with its parameters. What a client
   made up stands escaped, and no key is in it.
 - Nobody fills the log: the same again within `WINDOW_SECONDS` is counted and written once, at the
-  end of that time, and of different ones no more than `MOST_A_WINDOW` are written.
+  end of that time, and of different refusals no more than `MOST_A_HOST` of one host and
+  `MOST_A_WINDOW` in all are written.
+- Nobody hides in it what others do: what admins ask for and what is at fault here is written
+  whatever clients are refused, and one host's refusals take no room of another's.
 - Events that belong to a change of the book are written with it; these are not, and are lost where
   the disk is full: they must not pile up.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -25,8 +29,11 @@ from aptask.model.event import Author, Event, Level, visible
 from aptask.model.messages import Request
 
 WINDOW_SECONDS = 10.0
-MOST_A_WINDOW = 100
-"""How many different events are written within a window."""
+MOST_A_HOST = 20
+MOST_A_WINDOW = 200
+"""How many different refusals are written within a window, of one host and of all."""
+HOSTS_NAMED = 5
+"""How many of the hosts are named whose refusals were too many."""
 
 _LEFT_OUT = ("key", "id")
 
@@ -49,9 +56,12 @@ class Recorder:
         self._again: dict[tuple[Level, str, str, str], int] = {}
         """how often each came again in this window, by level, message, user and host"""
         self._last: dict[tuple[Level, str, str, str], Event] = {}
-        self._more = 0
-        """events of this window that were not told apart any more"""
+        self._refusals: Counter[str] = Counter()
+        """how many different ones of each host"""
+        self._more: Counter[str] = Counter()
+        """refusals of this window that were not told apart any more, by host"""
         self._window: IDelayedCall | None = None
+        self._is_closed = False
 
     def refused(self, request: str | None, error: AptaskError, author: Author) -> None:
         """A request was refused.
@@ -72,21 +82,29 @@ class Recorder:
 
     def record(self, event: Event) -> None:
         """Write an event, unless it came before in this window."""
-        host = event.author.peer.rpartition(":")[0]
+        host = event.author.peer.rpartition(":")[0] or event.author.peer
         which = event.level, event.message, event.author.user, host
-        if self._window is None:
+        if self._window is None and not self._is_closed:
             self._window = self._clock.callLater(WINDOW_SECONDS, self._end)
         if which in self._again:
             self._again[which] += 1
             self._last[which] = event
-        elif len(self._again) < MOST_A_WINDOW:
+        elif event.level is not Level.CLIENT or self._has_room(host):
             self._again[which] = 0
             self._put([event])
         else:
-            self._more += 1
+            self._more[host if host in self._refusals else ""] += 1
+
+    def _has_room(self, host: str) -> bool:
+        """Count one more refusal of a host; whether it is to be written."""
+        if self._refusals[host] >= MOST_A_HOST or self._refusals.total() >= MOST_A_WINDOW:
+            return False
+        self._refusals[host] += 1
+        return True
 
     def close(self) -> None:
-        """Write what was counted: the last call of all."""
+        """Write what was counted; what comes later is written as it comes."""
+        self._is_closed = True
         if self._window is not None:
             self._window.cancel()
             self._end()
@@ -100,12 +118,13 @@ class Recorder:
             for which, event in self._last.items()
         ]
         if self._more:
-            events.append(
-                Event(Level.CLIENT, f"{self._more} more refusals and requests, of other kinds")
-            )
+            hosts = [host or "others" for host, _ in self._more.most_common(HOSTS_NAMED)]
+            message = f"{self._more.total()} more refusals, of other kinds, by {', '.join(hosts)}"
+            events.append(Event(Level.CLIENT, message))
         self._again.clear()
         self._last.clear()
-        self._more = 0
+        self._refusals.clear()
+        self._more.clear()
         if events:
             self._put(events)
 

@@ -25,6 +25,7 @@ from aptask.storage import history, log, settings, work
 from aptask.storage.rows import (
     COLUMNS,
     FRESH,
+    LISTED_COLUMNS,
     STATES,
     Course,
     Entry,
@@ -262,18 +263,18 @@ class Book:
         found = self.get_many([number])
         return found[0] if found else None
 
-    def get_many(self, numbers: Sequence[int]) -> list[Job]:
+    def get_many(self, numbers: Sequence[int], listed: bool = False) -> list[Job]:
         """The jobs of these numbers, in their order."""
         jobs: dict[int, Job] = {}
         for start in range(0, len(numbers), _READ_AT_ONCE):
             part = numbers[start : start + _READ_AT_ONCE]
             marks = ",".join("?" * len(part))
-            jobs.update((job.id, job) for job in self._read(f"id IN ({marks})", part))
+            jobs.update((job.id, job) for job in self._read(f"id IN ({marks})", part, listed))
         return [jobs[number] for number in numbers if number in jobs]
 
     def history(self, wanted: Wanted, limit: int) -> list[Job]:
         """A page of those that have ended."""
-        return self.get_many(history.page(self._execute, wanted, self._numbers, limit))
+        return self.get_many(history.page(self._execute, wanted, self._numbers, limit), listed=True)
 
     def read_log(self, after: int | None, limit: int, level: Level | None) -> list[Logged]:
         """Events in the order of their numbers."""
@@ -319,11 +320,12 @@ class Book:
     def _one(self, question: str, values: Sequence[Any] = ()) -> Any:
         return self._execute(question, values).fetchone()
 
-    def _read(self, which: str, values: Sequence[int] = ()) -> list[Job]:
+    def _read(self, which: str, values: Sequence[int] = (), listed: bool = False) -> list[Job]:
         jobs = []
-        rows = self._execute(f"SELECT {COLUMNS} FROM jobs WHERE {which}", values)
+        columns = LISTED_COLUMNS if listed else COLUMNS
+        rows = self._execute(f"SELECT {columns} FROM jobs WHERE {which}", values)
         for row in rows.fetchall():
-            if not is_whole(row, self._names):
+            if not is_whole(row, self._names, listed):
                 raise Unreadable(f"what was kept of task {row[0]} is damaged")
             ended = row[13] is not None
             jobs.append(unpack(row, self._names, None if ended else self._secret(row[0])))

@@ -13,7 +13,7 @@ from aptask.errors import Conflict
 from aptask.interfaces import IStore
 from aptask.model.event import NOBODY, Author, Event, Level, Logged
 from aptask.model.group import GroupSetting
-from aptask.model.history import Wanted
+from aptask.model.history import LISTED_BYTES, Wanted
 from aptask.model.job import Added, Counts, Job, State, Waiting
 from aptask.model.key import Key
 from aptask.storage import log, rows
@@ -115,10 +115,10 @@ class MemoryStore:
         """The job of this number; see `IStore`."""
         return succeed(self._find(number))
 
-    def get_many(self, numbers: Sequence[int]) -> Deferred[list[Job]]:
+    def get_many(self, numbers: Sequence[int], *, listed: bool = False) -> Deferred[list[Job]]:
         """The jobs of these numbers; see `IStore`."""
-        found = map(self._find, numbers)
-        return succeed([job for job in found if job is not None])
+        found = [job for job in map(self._find, numbers) if job is not None]
+        return succeed(list(map(_listed, found)) if listed else found)
 
     def waiting(self, after: int, limit: int) -> Deferred[list[Waiting]]:
         """A step of those that wait; see `IStore`."""
@@ -168,7 +168,7 @@ class MemoryStore:
             )
 
         found = sorted(filter(is_wanted, self._ended.values()), key=_place, reverse=True)
-        return succeed([copy(job) for job in found[:limit]])
+        return succeed([_listed(job) for job in found[:limit]])
 
     def log(self, events: Sequence[Event]) -> Deferred[None]:
         """Enter events; see `IStore`."""
@@ -288,6 +288,14 @@ class MemoryStore:
             if number in book:
                 return copy(book[number])
         return None
+
+
+def _listed(job: Job) -> Job:
+    """A job without what a list does not show."""
+    shown = copy(job)
+    shown.arguments = job.arguments[: LISTED_BYTES + 1]
+    shown.result = None if job.result is None else job.result[: LISTED_BYTES + 1]
+    return shown
 
 
 def _place(job: Job) -> tuple[int, int]:

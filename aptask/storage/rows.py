@@ -23,6 +23,7 @@ import msgspec
 
 from aptask.errors import AptaskError
 from aptask.model.event import NOBODY, Author
+from aptask.model.history import LISTED_BYTES
 from aptask.model.job import Job, State, Status
 from aptask.model.progress import NOTHING, Progress
 
@@ -59,6 +60,11 @@ REQUEST = "id, task, owner, created, rerun, once_key, unique_key, place, request
 COURSE = "state, status, attempt, started, ended, fraction, message, exit, course_sum"
 COLUMNS = f"{REQUEST}, {COURSE}, arguments, result"
 """The columns of `jobs` in the order in which `unpack` takes them."""
+LISTED_COLUMNS = (
+    f"{REQUEST}, {COURSE}, substr(arguments, 1, {LISTED_BYTES + 1}),"
+    f" substr(result, 1, {LISTED_BYTES + 1})"
+)
+"""The same, without what a list does not show."""
 
 PAGE_BYTES = 4096
 PADDING = 512
@@ -229,13 +235,20 @@ FRESH_SUM = checksum((*FRESH[:2], 1, *[None] * 6))
 _LAUNCHED = (STATE_CODES[State.ACTIVE], STATUS_CODES[Status.RUNNING])
 
 
-def is_whole(row: tuple[Any, ...], names: dict[int, str]) -> bool:
-    """Whether what stands in a row of `COLUMNS` is what was written."""
+def is_whole(row: tuple[Any, ...], names: dict[int, str], listed: bool = False) -> bool:
+    """Whether what stands in a row of `COLUMNS` is what was written.
+
+    Args:
+        names: those of tasks and owners, by their numbers.
+        listed: whether the row is one of `LISTED_COLUMNS`: a part with a long text, which is not
+            all there, is not judged then.
+    """
     request = (names.get(row[1]), names.get(row[2]), *row[3:8], row[18])
-    sums: tuple[int, int] = row[8], row[17]
-    return sums == (
-        numbered(checksum(request), row[0]),
-        numbered(checksum((*row[9:17], row[19])), row[0]),
+    course = (*row[9:17], row[19])
+    return all(
+        (listed and values[-1] is not None and len(values[-1]) > LISTED_BYTES)
+        or numbered(checksum(values), row[0]) == sum_
+        for values, sum_ in ((request, row[8]), (course, row[17]))
     )
 
 

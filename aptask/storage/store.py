@@ -135,10 +135,10 @@ class SQLiteStore:
         """The job of this number; see `IStore`."""
         return self._read(lambda book: book.get(number))
 
-    def get_many(self, numbers: Sequence[int]) -> Deferred[list[Job]]:
+    def get_many(self, numbers: Sequence[int], *, listed: bool = False) -> Deferred[list[Job]]:
         """The jobs of these numbers; see `IStore`."""
         wanted = tuple(numbers)
-        return self._read(lambda book: book.get_many(wanted))
+        return self._read(lambda book: book.get_many(wanted, listed))
 
     def waiting(self, after: int, limit: int) -> Deferred[list[Waiting]]:
         """A step of those that wait; see `IStore`."""

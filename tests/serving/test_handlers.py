@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from aptask.model.messages import REQUESTS
+from aptask.serving.handlers import WHOLE_BYTES
 from tests.serving.fakes import Front, describe
 
 
@@ -329,6 +330,19 @@ def test_wait_for_any_answers_when_the_first_has_ended() -> None:
     assert front.scheduler.publisher.count() == 0
     again = front.ask("wait", "alice-key", taskids=taskids, any=True)
     assert again["ended"] is True
+
+
+def test_wait_gives_one_task_whole_and_of_many_no_more_than_a_response_can_hold() -> None:
+    front = Front()
+    taskid = front.start()
+    front.scheduler.end(1)
+    front.scheduler.jobs[1].result = b'"' + b"x" * (WHOLE_BYTES // 3) + b'"'
+    one = front.ask("wait", "alice-key", taskids=[taskid])["tasks"][0]
+    assert len(one["result"]) == WHOLE_BYTES // 3
+    tasks = front.ask("wait", "alice-key", taskids=[taskid] * 100)["tasks"]
+    assert len(tasks) == 100
+    assert sum(task["result"] is not None for task in tasks) == 2
+    assert all(("cut" in task) == (task["result"] is None) for task in tasks)
 
 
 def test_wait_for_several_is_refused_where_one_is_not_there() -> None:

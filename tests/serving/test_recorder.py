@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from aptask.errors import Malformed, Unavailable
 from aptask.model.event import Author, Event, Level
-from aptask.serving.recorder import MOST_A_WINDOW, WINDOW_SECONDS, Recorder
+from aptask.serving.recorder import MOST_A_HOST, MOST_A_WINDOW, WINDOW_SECONDS, Recorder
 from tests.serving.fakes import Front
 
 
@@ -65,12 +65,33 @@ def test_the_same_again_is_counted_and_written_once_more() -> None:
 
 def test_a_client_that_is_always_wrong_in_a_new_way_does_not_fill_the_log() -> None:
     written = Written()
-    for number in range(10 * MOST_A_WINDOW):
+    for number in range(10 * MOST_A_HOST):
         refuse(written, str(number))
+    assert len(written.events) == MOST_A_HOST
+    refuse(written, "another's", peer="10.0.0.2:1")
+    assert written.messages[-1].endswith("another's")
+    written.clock.advance(WINDOW_SECONDS)
+    assert len(written.events) == MOST_A_HOST + 2
+    assert written.messages[-1] == f"{9 * MOST_A_HOST} more refusals, of other kinds, by 10.0.0.1"
+
+
+def test_a_crowd_of_hosts_does_not_fill_the_log() -> None:
+    written = Written()
+    for number in range(2 * MOST_A_WINDOW):
+        refuse(written, str(number), peer=f"10.0.{number // 250}.{number % 250}:1")
     assert len(written.events) == MOST_A_WINDOW
     written.clock.advance(WINDOW_SECONDS)
-    assert len(written.events) == MOST_A_WINDOW + 1
-    assert written.messages[-1] == f"{9 * MOST_A_WINDOW} more refusals and requests, of other kinds"
+    assert written.messages[-1] == f"{MOST_A_WINDOW} more refusals, of other kinds, by others"
+
+
+def test_no_client_keeps_what_admins_do_and_what_is_at_fault_out_of_the_log() -> None:
+    front = Front()
+    for number in range(2 * MOST_A_HOST):
+        front.ask(f"zz{number}")
+    front.ask("drain", "ops-key")
+    front.context.recorder.record(Event(Level.ERROR, "a plugin failed"))
+    assert ("request", "ops", "drain") in log(front, limit=1000)
+    assert ("error", "", "a plugin failed") in log(front, limit=1000)
 
 
 def test_what_was_counted_is_written_at_the_end_too() -> None:
@@ -79,6 +100,8 @@ def test_what_was_counted_is_written_at_the_end_too() -> None:
     refuse(written)
     written.recorder.close()
     assert len(written.events) == 2
+    refuse(written, "later")
+    assert len(written.events) == 3
     assert not written.clock.getDelayedCalls()
 
 

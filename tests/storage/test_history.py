@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aptask.model.history import Wanted
+from aptask.model.history import LISTED_BYTES, Wanted
 from aptask.model.job import Change, Job, Outcome, Status, change
 
 STATUSES = (Status.DONE, Status.ERROR, Status.STOPPED, Status.INTERRUPTED)
@@ -137,3 +137,27 @@ def test_pruning_takes_the_first_to_end_whatever_their_status(
     finished(store, [(queued(), status, 20.0 - at) for at, status in enumerate(STATUSES)])
     assert set(result(store.prune(before=0.0, most=2))) == {3, 4}
     assert [job.id for job in result(store.history(Wanted(), 10))] == [1, 2]
+
+
+def test_of_what_is_too_long_for_a_list_only_the_beginning_is_read(
+    store: Any, bench: Any, result: Any
+) -> None:
+    long, short = b'"' + b"x" * 100_000 + b'"', b'"' + b"y" * (LISTED_BYTES - 2) + b'"'
+    for arguments, returned in ((long, short), (short, long), (long, None), (short, short)):
+        job = queued()
+        job.arguments = arguments
+        job.id = result(store.add(job)).id
+        change(job, Change.LAUNCH, 2.0)
+        change(job, Change.FINISH, 3.0 + job.id, Outcome(Status.DONE, result=returned))
+        result(store.update(job))
+    listed = result(store.get_many([1, 2, 3, 4], listed=True))
+    assert listed == result(store.history(Wanted(), 10))[::-1]
+    beginning = long[: LISTED_BYTES + 1]
+    assert [(job.arguments, job.result) for job in listed] == [
+        (beginning, short),
+        (short, beginning),
+        (beginning, None),
+        (short, short),
+    ]
+    assert result(store.get(1)).arguments == long
+    assert result(store.get_many([2]))[0].result == long
