@@ -104,13 +104,18 @@ class PatientClient(Client):
     def _watch(self, request: Watch) -> Generator[Task | None]:
         """What `watch` tells, and those tasks that ended while nobody told of it."""
         known: set[str] = set()
+        over: set[str] = set()
         returns = self._returns
         with closing(super()._watch(request)) as tasks:
             for task in tasks:
                 if request.taskid is None and self._returns != returns:
                     returns = self._returns
-                    yield from self._ended(known)
+                    for gone in self._ended(known):
+                        over.add(gone.taskid)
+                        yield gone
                 if task is not None:
+                    if task.taskid in over:
+                        continue  # it was said before it was looked up, and comes only now
                     change = known.discard if task.state == "ended" else known.add
                     change(task.taskid)
                 yield task

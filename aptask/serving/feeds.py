@@ -123,7 +123,6 @@ class Feed:
         waiting: those of them who have been given everything that is told.
         newest: the number of the newest change.
         looks: how many looks at the jobs are under way, whose result may be older than an end.
-        earliest: when it may be told again, in seconds of a clock.
     """
 
     def __init__(self, key: int | str, newest: int) -> None:
@@ -132,7 +131,6 @@ class Feed:
         self.waiting: dict[Deferred[None], Watcher] = {}
         self.newest = newest
         self.looks = 0
-        self.earliest = -inf
         self._told = newest
         self._living: dict[int, Change] = {}
         self._ended: dict[int, Change] = {}

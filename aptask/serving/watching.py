@@ -1,12 +1,9 @@
 """Watching jobs: for any number of clients at the cost of little more than what they are sent.
 
 What is told is kept in feeds (`feeds.py`): one for each job that is watched by itself, one for each
-owner whose jobs are. Here is when. Rules:
+owner whose jobs are. Here watchers come and go, and are woken when there is something. Rules:
 
-- A feed is told at once, and then at most `TOLD_A_SECOND` times a second, with one more in between:
-  with the response that a watcher begins with, no job is told of more than ten times in a second.
-- Telling may take a third of the time: where there are so many watchers that it takes longer, each
-  feed is told less often, but once a second; where even that is too much, it takes half the time.
+- Each feed has its pace (`pacing.py`).
 - Watchers are woken some at a time, and others have their turn in between. Who does not read is not
   woken, and is given what is newest when it reads again.
 - What changes by itself (the position of one that waits) is looked at once a second: of each job
@@ -19,7 +16,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from copy import copy
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
@@ -36,16 +32,13 @@ from aptask.model import messages
 from aptask.model.history import Wanted
 from aptask.model.job import Job, State
 from aptask.model.messages import Task, WatchResponse
-from aptask.serving.feeds import LISTED, Aside, Change, Feed, Watcher
+from aptask.serving.feeds import LISTED, Aside, Change, Watcher
+from aptask.serving.pacing import PacedFeed
 from aptask.serving.streams import Lines, Responses
 
 if TYPE_CHECKING:
     from aptask.serving.context import Scheduler, Traffic
 
-TOLD_A_SECOND = 7
-"""How often a feed is told."""
-SELDOM_SECONDS = 0.75
-"""The longest that a feed waits so that telling takes no more than a third of the time."""
 TICK_SECONDS = 0.05
 """The least time between two looks at which feeds are to be told, where none is told at once."""
 LOOK_SECONDS = 1.0
@@ -86,12 +79,12 @@ class Watching:
         self._store = store
         self._traffic = traffic
         self._clock = clock
-        self._feeds: dict[int | str, _Paced] = {}
-        self._due: dict[_Paced, None] = {}
+        self._feeds: dict[int | str, PacedFeed] = {}
+        self._due: dict[PacedFeed, None] = {}
         """those that have something to tell"""
-        self._woken: deque[tuple[Deferred[None] | None, _Paced]] = deque()
+        self._woken: deque[tuple[Deferred[None] | None, PacedFeed]] = deque()
         """watchers that go on, each with its feed; behind them the feed, where it was told"""
-        self._unlooked: deque[_Paced] = deque()
+        self._unlooked: deque[PacedFeed] = deque()
         """those that are still to be looked at in this round"""
         self._calls: dict[Callable[[], None], IDelayedCall] = {}
         self._changes = 0
@@ -165,27 +158,27 @@ class Watching:
         finally:
             self._leave(feed, watcher)
 
-    async def _begin(self, feed: _Paced, watcher: Watcher) -> None:
+    async def _begin(self, feed: PacedFeed, watcher: Watcher) -> None:
         """Have a watcher be given all jobs of a feed first."""
         heard = feed.newest
         if self._clock.seconds() >= feed.looked + LOOK_SECONDS:
             await self._look_at_all(feed)
         watcher.begin(heard, feed.newest)
 
-    def _join(self, key: int | str, for_admin: bool) -> tuple[_Paced, Watcher]:
+    def _join(self, key: int | str, for_admin: bool) -> tuple[PacedFeed, Watcher]:
         now = self._clock.seconds()
         feed = self._feeds.get(key)
         if feed is None:
             if not self._feeds:
                 self._unsubscribe = self._scheduler.publisher.subscribe(None, self._note)
                 self._call(self._look, LOOK_SECONDS)
-            feed = self._feeds[key] = _Paced(key, self._changes)
+            feed = self._feeds[key] = PacedFeed(key, self._changes)
         watcher = Watcher(for_admin, feed.newest, now)
         feed.watchers.add(watcher)
         self._traffic.watchers += 1
         return feed, watcher
 
-    def _leave(self, feed: _Paced, watcher: Watcher) -> None:
+    def _leave(self, feed: PacedFeed, watcher: Watcher) -> None:
         self._traffic.watchers -= 1
         feed.watchers.remove(watcher)
         if not feed.watchers:
@@ -199,7 +192,7 @@ class Watching:
                     call.cancel()
                 self._calls.clear()
 
-    async def _more(self, feed: _Paced, watcher: Watcher) -> None:
+    async def _more(self, feed: PacedFeed, watcher: Watcher) -> None:
         """Wait until there may be something to be given."""
         woken: Deferred[None] = Deferred()
         feed.waiting[woken] = watcher
@@ -231,7 +224,11 @@ class Watching:
             feed = self._feeds.get(key)
             if feed is not None:
                 if change is None:
-                    change = self._change(job, self._scheduler.position(job))
+                    try:
+                        change = self._change(job, self._scheduler.position(job))
+                    except Exception:
+                        self._log.failure("job {job} could not be shown", job=job.id)
+                        return  # the others are watched on
                 self._put(feed, change)
                 if key == job.id:
                     feed.keep(job, change.aside)
@@ -253,7 +250,7 @@ class Watching:
     def _task(self, job: Job, position: int) -> Task:
         return messages.task(job, position=position, owner=False, listed=True)
 
-    def _put(self, feed: _Paced, change: Change) -> None:
+    def _put(self, feed: PacedFeed, change: Change) -> None:
         feed.put(change)
         if feed not in self._due:
             self._due[feed] = None
@@ -319,14 +316,14 @@ class Watching:
         if self._unlooked:
             self._call(self._look_at_some, 0)
 
-    def _look_at(self, feed: _Paced, job: Job) -> None:
+    def _look_at(self, feed: PacedFeed, job: Job) -> None:
         position = self._scheduler.position(job)
         if _aside(self._task(job, position)) != feed.aside:
             change = self._change(job, position)
             feed.aside = change.aside
             self._put(feed, change)
 
-    def _look_at_all(self, feed: _Paced) -> Deferred[None]:
+    def _look_at_all(self, feed: PacedFeed) -> Deferred[None]:
         owner = None if feed.key == EVERYONE else str(feed.key)
         feed.looks += 1
         asked = self._changes
@@ -334,7 +331,7 @@ class Watching:
         found.addCallback(self._found, feed, asked)
         return found.addBoth(partial(_end_look, feed))
 
-    def _found(self, found: tuple[list[tuple[Job, int]], int], feed: _Paced, asked: int) -> None:
+    def _found(self, found: tuple[list[tuple[Job, int]], int], feed: PacedFeed, asked: int) -> None:
         """Tell of those jobs that are new to a feed, or have changed by themselves."""
         told = 0
         for job, position in found[0]:
@@ -355,7 +352,7 @@ class Watching:
         if not failure.check(AptaskError):
             self._log.failure("watched jobs could not be looked at", failure)
 
-    def _break_silence(self, feed: _Paced, now: float) -> None:
+    def _break_silence(self, feed: PacedFeed, now: float) -> None:
         """Wake those who have been told nothing for long."""
         silent = [
             woken
@@ -369,52 +366,11 @@ class Watching:
             self._call(self._wake_some, 0)
 
 
-class _Paced(Feed):
-    """A feed, and when it is told and looked at.
-
-    Attributes:
-        job: of the feed of one job, the job as it was told; None: it is not to be looked at.
-        aside: what of it changes by itself, as it was told.
-        told_bytes: how much each of its watchers is given that is told now.
-        looked: when its jobs were looked at last, in seconds.
-        look_at: when they are looked at next.
-    """
-
-    def __init__(self, key: int | str, newest: int) -> None:
-        super().__init__(key, newest)
-        self.job: Job | None = None
-        self.aside: Aside | None = None
-        self.told_bytes = 0
-        self.looked = self.look_at = -inf
-        self._next = -inf
-        self._began = 0.0
-
-    def keep(self, job: Job, aside: Aside) -> None:
-        """Keep the job as it was told, for the next look at it."""
-        self.job = None if job.state is State.ENDED else copy(job)
-        self.aside = aside
-
-    def begin_telling(self, now: float) -> None:
-        """It is told now."""
-        self.told_bytes = self.tell()
-        self._began = now
-        self._next = max(self._next, now) + 1 / TOLD_A_SECOND
-        self.earliest = inf
-
-    def end_telling(self, now: float) -> None:
-        """Everybody has been woken who waited."""
-        took = now - self._began
-        self.earliest = max(
-            self._next - 1 / TOLD_A_SECOND,
-            self._began + max(min(3 * took, SELDOM_SECONDS), 2 * took),
-        )
-
-
 def _aside(task: Task) -> Aside:
     return task.position, task.eta, task.starts_in
 
 
-def _end_look(feed: _Paced, result: Failure | None) -> Failure | None:
+def _end_look(feed: PacedFeed, result: Failure | None) -> Failure | None:
     feed.looks -= 1
     return result
 

@@ -93,7 +93,14 @@ def test_of_many_that_are_waited_for_it_is_said_once_that_the_daemon_is_gone(
     assert capsys.readouterr().err == GONE + BACK
 
 
-@pytest.mark.parametrize("anew", [[], [{"task": task(taskid="3")}]])
+@pytest.mark.parametrize(
+    "anew",
+    [
+        [],
+        [{"task": task(taskid="3")}],
+        [{"task": task(taskid="1")}, {"task": task(taskid="3")}, {"task": ended(taskid="1")}],
+    ],
+)
 def test_what_ended_while_no_daemon_was_there_is_looked_up(
     fake: FakeDaemon, capsys: Capture, anew: list[Any]
 ) -> None:

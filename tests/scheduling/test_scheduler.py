@@ -275,6 +275,23 @@ def test_secrets_are_forgotten_with_the_end() -> None:
     assert job.secrets is None
 
 
+def test_who_wants_to_know_of_all_jobs_hears_of_new_ones_and_of_each_change() -> None:
+    world = World()
+    told: list[tuple[int, State, float | None]] = []
+    world.scheduler.publisher.subscribe(
+        None, lambda job: told.append((job.id, job.state, job.started))
+    )
+    world.submit()
+    world.submit()
+    assert told == [(1, State.ACTIVE, 1000.0), (2, State.QUEUED, None)]
+    world.scheduler.happened(Started(1, 1, 1, 4711, 1000.5), ("runner", 1))
+    assert told[2:] == [(1, State.ACTIVE, 1000.5)]
+    world.end(1)
+    assert [(number, state) for number, state, _ in told[3:]] == [
+        (1, State.ENDED), (2, State.ACTIVE),
+    ]  # fmt: skip
+
+
 def test_progress_is_published_and_never_falls() -> None:
     world = World()
     world.submit()

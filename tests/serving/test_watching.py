@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent
 
 from aptask.model.job import Change, Job, Outcome, State, Status, change
 from aptask.model.progress import Progress
@@ -618,6 +619,20 @@ def test_where_telling_takes_long_it_is_done_less_often(monkeypatch: pytest.Monk
         scene.clock.advance(0.05)
     lines = clients[0].transport.value().count(b"\n")
     assert 6 <= lines <= 9
+
+
+def test_a_task_that_cannot_be_shown_keeps_no_other_from_being_watched(
+    logged_failures: list[LogEvent],
+) -> None:
+    scene = Scene()
+    client = scene.watch()
+    broken = scene.jobs.new()
+    broken.created = float("inf")
+    scene.jobs.publisher.publish(broken)
+    scene.jobs.new()
+    scene.turn()
+    assert states(client) == [("1", "queued"), ("2", "queued")]
+    assert "OverflowError" in logged_failures.pop()["log_failure"].getTraceback()
 
 
 def test_nobody_who_watches_means_nothing_to_do() -> None:
