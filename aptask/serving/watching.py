@@ -112,8 +112,6 @@ class Watching:
                 change = self._change(job, self._scheduler.position(job))
                 if feed.job is None:
                     feed.keep(job, change.aside)
-                elif feed.aside != change.aside:
-                    feed.aside = None  # the others are told with the next look
                 yield Lines([change.body(for_admin)])
                 watcher.is_over = job.state is State.ENDED
             while not watcher.is_over:

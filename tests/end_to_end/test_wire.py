@@ -285,7 +285,7 @@ def test_a_client_that_reads_nothing_costs_little_and_loses_nothing(daemon: Any)
                 stuck_since = time.monotonic()
             except BlockingIOError:
                 daemon.ask("ping")  # the others are served meanwhile
-        assert resident() - before < 20_000
+        assert resident() - before < 25_000  # of 66,000 that have come and are to be sent
         connection.settimeout(60)
         received = b""
         while left or received.count(b"\n") < 100_000:

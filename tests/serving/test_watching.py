@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from copy import copy
 from itertools import pairwise
 from typing import Any
 
@@ -207,7 +208,7 @@ def test_an_end_that_comes_while_the_task_is_looked_up_is_told() -> None:
 
     scene.jobs.find = slow_find  # type: ignore[method-assign]
     client = scene.watch(taskid="1")
-    before = find(1).result
+    before = copy(find(1).result)
     scene.jobs.launch(job)
     scene.jobs.end(1)
     asked[0].callback(before)
@@ -365,6 +366,9 @@ def test_no_more_than_a_thousand_come_first(monkeypatch: pytest.MonkeyPatch) -> 
     scene.jobs.launch(scene.jobs.jobs[15])
     scene.wait(0.5)
     assert states(client) == [("16", "queued"), ("15", "active")]
+    soon_after = scene.watch()
+    assert len(tasks(soon_after)) == 10
+    soon_after.lose()
     for number in (1, 2):
         scene.jobs.end(number)
     scene.wait(2)
@@ -396,9 +400,7 @@ def test_what_changes_while_the_list_is_made_is_told_as_it_became() -> None:
     first, second = scene.jobs.new(), scene.jobs.new()
     scene.jobs.slow = []
     client = scene.watch()
-    old = [
-        (Job(**{f: getattr(job, f) for f in job.__struct_fields__}), 1) for job in (first, second)
-    ]
+    old = [(copy(job), 1) for job in (first, second)]
     scene.jobs.launch(first)
     scene.jobs.end(2)
     scene.wait(0.5)
@@ -407,6 +409,129 @@ def test_what_changes_while_the_list_is_made_is_told_as_it_became() -> None:
     asked.callback(None)
     scene.wait(0.5)
     assert states(client) == [("1", "active"), ("2", "ended")]
+
+
+def test_a_look_that_takes_long_tells_nothing_that_is_over() -> None:
+    scene = Scene()
+    ends, waits = scene.jobs.new(), scene.jobs.new()
+    client = scene.watch()
+    assert len(tasks(client)) == 2
+    scene.jobs.slow = []
+    scene.jobs.places[1] = 3
+    scene.wait(1.1)
+    (asked,) = scene.jobs.slow
+    old = [(copy(job), 7) for job in (ends, waits)]
+    scene.jobs.end(1)
+    scene.jobs.places[2] = 5
+    scene.jobs.publisher.publish(waits)
+    scene.wait(1)
+    assert [(task["taskid"], task["position"]) for task in tasks(client)] == [("1", 0), ("2", 5)]
+    asked.addCallback(lambda _: (old, 2))
+    asked.callback(None)
+    scene.wait(0.5)
+    assert tasks(client) == []
+
+
+def test_a_look_tells_nothing_that_is_not_in_the_book_yet() -> None:
+    scene = Scene()
+    starts, ends = scene.jobs.new(), scene.jobs.new()
+    client = scene.watch()
+    assert len(tasks(client)) == 2
+    change(starts, Change.LAUNCH, 0.0)
+    scene.wait(2.5)
+    assert tasks(client) == []
+    scene.jobs.publisher.publish(starts)
+    scene.wait(0.5)
+    assert states(client) == [("1", "active")]
+    client.lose()
+    scene.jobs.slow = []
+    client = scene.watch()
+    change(ends, Change.FINISH, 0.0, Outcome(Status.DONE))
+    scene.jobs.slow.pop().callback(None)
+    scene.wait(0.5)
+    assert states(client) == [("1", "active")]
+    scene.jobs.publisher.publish(ends)
+    scene.wait(0.5)
+    assert states(client) == [("2", "ended")]
+
+
+def test_what_a_newcomer_would_not_be_told_of_is_kept_for_who_has_not_read_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (feeds, watching):
+        monkeypatch.setattr(module, "LISTED", 3)
+    scene = Scene()
+    for _ in range(3):
+        scene.jobs.new()
+    slow, quick = scene.watch(), scene.watch()
+    assert len(tasks(slow) + tasks(quick)) == 6
+    slow.transport.take(0)
+    for fraction in (0.1, 0.2):  # what is sent before it is seen that it does not read
+        scene.jobs.go(scene.jobs.jobs[1], fraction)
+        scene.wait(0.5)
+    for _ in range(5):
+        scene.jobs.new()
+    scene.wait(3)
+    assert states(quick)[2:] == [(str(number), "queued") for number in range(4, 9)]
+    tasks(slow)
+    slow.transport.take()
+    scene.turn()
+    assert states(slow) == [(str(number), "queued") for number in range(4, 9)]
+
+
+def test_who_reads_between_two_tellings_is_told_nothing_twice() -> None:
+    scene = Scene()
+    jobs = [scene.jobs.new() for _ in range(2)]
+    for job in jobs:
+        scene.jobs.launch(job)
+    client = scene.watch()
+    scene.wait(1)
+    client.transport.take(0)
+    for step in range(1, 4):
+        scene.jobs.go(jobs[0], step / 10)
+        scene.turn()
+    tasks(client)
+    scene.wait(1)
+    for step in range(4, 7):  # at once, once more, and then it has to wait
+        scene.jobs.go(jobs[0], step / 10)
+        scene.jobs.go(jobs[1], step / 10)
+        scene.turn()
+    client.transport.take()
+    scene.wait(1)
+    told = [(task["taskid"], task["progress"]) for task in tasks(client)]
+    assert len(set(told)) == len(told)
+    assert told[-2:] == [("1", 0.6), ("2", 0.6)]
+
+
+def test_each_watcher_of_a_task_has_the_id_of_its_own_request() -> None:
+    scene = Scene()
+    job = scene.jobs.new()
+    scene.jobs.launch(job)
+    clients = {ident: scene.watch(taskid="1", id=ident) for ident in (1, "two", 3.5, 'fo"ur')}
+    plain = scene.watch(taskid="1")
+    scene.wait(1)
+    scene.jobs.go(job, 0.5)
+    scene.wait(1)
+    for ident, client in clients.items():
+        assert [answer["id"] for answer in client.answers()] == [ident, ident]
+    assert not any("id" in answer for answer in plain.answers())
+
+
+def test_a_newcomer_that_does_not_read_is_sent_little() -> None:
+    scene = Scene()
+    for _ in range(500):
+        scene.jobs.go(scene.jobs.new(), 0.5, "x" * 900)
+    client = scene.front.connect()
+    client.transport.take(0)
+    client.send({"request": "watch", "key": "alice-key"})
+    scene.wait(1)
+    assert len(client.transport.value()) < 65536 + 2 * feeds.PIECE_BYTES
+    told = tasks(client)
+    for _ in range(20):
+        client.transport.take(0)
+        scene.turn()
+        told += tasks(client)
+    assert [task["taskid"] for task in told] == [str(number) for number in range(1, 501)]
 
 
 def test_many_positions_that_change_are_told_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -494,9 +619,14 @@ def test_who_is_too_far_behind_is_given_the_ends_from_the_history(
     monkeypatch.setattr(feeds, "KEPT_BYTES", 20_000)
     monkeypatch.setattr(watching, "MISSED_AT_ONCE", 7)
     scene = Scene()
+    store = scene.front.store
+    changed = scene.jobs.new()
+    store.add(Job(id=0, task="sleep", owner="alice", arguments=b"{}", created=0.0))
     slow = scene.watch()
     slow.transport.take(0)
-    store = scene.front.store
+    for step in (0.1, 0.2, 0.3):
+        scene.jobs.go(changed, step)
+        scene.wait(0.3)
     for _ in range(1000):
         job = scene.jobs.new()
         entered = store.add(Job(id=0, task="sleep", owner="alice", arguments=b"{}", created=0.0))
@@ -516,9 +646,11 @@ def test_who_is_too_far_behind_is_given_the_ends_from_the_history(
         scene.turn()
     got = states(slow)
     assert {number for number, state in got if state == "ended"} == {
-        str(number) for number in range(1, 1001)
+        str(number) for number in range(2, 1002)
     }
     assert (str(running.id), "queued") in got
+    assert [state for number, state in got if number == "1"][-1] == "queued"
+    assert got.count(("1", "queued")) > 1
 
 
 def test_a_watcher_that_goes_leaves_nothing() -> None:
