@@ -360,6 +360,7 @@ class AptaskService(Service):
         if failure.check(AptaskError):
             for line in failure.value.message.splitlines():  # type: ignore[union-attr]
                 self._log.error("not reloaded: {line}", line=line)
+                self._context.recorder.record(Event(Level.ERROR, visible(f"not reloaded: {line}")))
         else:
             self._log.failure("not reloaded", failure)
 

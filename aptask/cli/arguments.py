@@ -3,7 +3,8 @@
 Rules:
 
 - `name=VALUE` is by name only where the left side is an argument of that task: any other text with
-  an equals sign in it is a value like others.
+  an equals sign in it is a value like others. Where the left side is almost an argument it is taken
+  for a mistake: what was meant for a secret one must not become the value of another.
 - Values without a name fill the arguments in their order, from the first.
 - A list or a dict is typed as JSON. Everything else is sent as the text that it is: the daemon
   knows how to read a number.
@@ -34,7 +35,8 @@ def from_typed(
         A list where all are by position, else an object.
 
     Raises:
-        WrongUsage: one is given twice, there are too many, or one is not the JSON that it must be.
+        WrongUsage: one is given twice, there are too many, one is not the JSON that it must be, or
+            a name is misspelt.
     """
     by_name = {str(argument["name"]): argument for argument in arguments}
     positional: list[str] = []
@@ -42,6 +44,8 @@ def from_typed(
     for value in typed:
         name, equals, text = value.partition("=")
         if not equals or name not in by_name:
+            if equals:
+                _check_spelling(name, by_name)
             positional.append(value)
         elif name in named:
             raise WrongUsage(f"argument `{name}` is given twice")
@@ -60,6 +64,20 @@ def from_typed(
             raise WrongUsage(f"argument `{name}` is given by its name and by its place")
         named[name] = value
     return named
+
+
+def _check_spelling(name: str, by_name: Mapping[str, object]) -> None:
+    """Raise WrongUsage where what stands before an equals sign is almost an argument's name."""
+    if not name.isidentifier():
+        return
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, by_name, 1, cutoff=0.75)
+    if near and near[0] != name:
+        raise WrongUsage(
+            f"no argument `{name}`; did you mean `{near[0]}`? A value that begins like this is"
+            " given by the name of its argument"
+        )
 
 
 def _value(argument: Mapping[str, Any], text: str) -> Any:

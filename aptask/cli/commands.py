@@ -105,7 +105,8 @@ def active(session: Session) -> int:
         return 0
     request = messages.Active(limit=options.limit, offset=options.offset, owner=options.owner)
     answer = session.client.ask(request, ActiveResponse)
-    session.screen.table(show.TASK_TITLES, [show.task_row(task) for task in answer.active])
+    titles, rows = show.task_table(answer.active, with_owner=options.owner is not None)
+    session.screen.table(titles, rows)
     left = answer.total - options.offset - len(answer.active)
     if left > 0:
         session.screen.note(f"and {left} more: see --limit and --offset")

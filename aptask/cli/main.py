@@ -73,7 +73,7 @@ def _do(options: Namespace) -> int:
     except AptaskError as failure:
         if not options.json:
             _complain(str(failure))
-            if isinstance(failure, Unauthorized):
+            if isinstance(failure, Unauthorized) and str(failure).startswith("no key"):
                 _complain("give a key with --key-file or $APTASK_KEY")
         return APTASK_FAILED if stays_with_program else FAILED
 

@@ -16,7 +16,9 @@ LOG_TITLES = ("NUMBER", "TIME", "LEVEL", "USER", "PEER", "MESSAGE")
 
 def history_options(parser: ArgumentParser) -> None:
     """What `aptask history` takes."""
-    parser.add_argument("--limit", type=numbers.count, metavar="N", default=50, help="N (50)")
+    parser.add_argument(
+        "--limit", type=numbers.count, metavar="N", default=50, help="at most N (50)"
+    )
     parser.add_argument("--before", metavar="NEXT", help="go on where the page before ended")
     parser.add_argument("--name", metavar="TASK", help="only runs of this task")
     parser.add_argument(
@@ -26,7 +28,8 @@ def history_options(parser: ArgumentParser) -> None:
         "--since",
         type=numbers.time,
         metavar="TIME",
-        help="only those that ended later: 2h, 3d, 2026-11-24, 2026-11-24T18:30",
+        help="only those that ended later: 2h, 3d, 2026-11-24, 2026-11-24T18:30 (this machine's"
+        " time), 2026-11-24T17:30Z",
     )
     parser.add_argument(
         "--until", type=numbers.time, metavar="TIME", help="only those that ended before"
@@ -49,11 +52,7 @@ def history(session: Session) -> int:
     titles: Sequence[str] = HISTORY_TITLES
     rows = [_history_row(task) for task in page.history]
     if options.owner is not None:
-        titles = (titles[0], "OWNER", *titles[1:])
-        rows = [
-            [row[0], task.owner if isinstance(task.owner, str) else show.NOTHING, *row[1:]]
-            for row, task in zip(rows, page.history, strict=True)
-        ]
+        titles, rows = show.with_owners(titles, rows, page.history)
     session.screen.table(titles, rows)
     if page.next is not None:
         session.screen.note(f"there are more: --before {page.next}")
@@ -62,7 +61,9 @@ def history(session: Session) -> int:
 
 def log_options(parser: ArgumentParser) -> None:
     """What `aptask log` takes."""
-    parser.add_argument("--limit", type=numbers.count, metavar="N", default=100, help="N (100)")
+    parser.add_argument(
+        "--limit", type=numbers.count, metavar="N", default=100, help="at most N (100)"
+    )
     parser.add_argument(
         "--after", type=numbers.count, metavar="NUMBER", help="those behind this one"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,6 +28,25 @@ def task_row(task: Task) -> list[str]:
         duration(running_time(task)) or NOTHING,
         saying(task) or NOTHING,
     ]
+
+
+def task_table(
+    tasks: Sequence[Task], with_owner: bool = False
+) -> tuple[Sequence[str], list[list[str]]]:
+    """The titles and rows of tasks; `with_owner` says whose each is, behind its id."""
+    rows = [task_row(task) for task in tasks]
+    if not with_owner:
+        return TASK_TITLES, rows
+    return with_owners(TASK_TITLES, rows, tasks)
+
+
+def with_owners(
+    titles: Sequence[str], rows: Sequence[list[str]], tasks: Sequence[Task]
+) -> tuple[Sequence[str], list[list[str]]]:
+    """Titles and rows with whose each task is, behind the first column."""
+    owners = [task.owner if isinstance(task.owner, str) else NOTHING for task in tasks]
+    named = [[row[0], owner, *row[1:]] for row, owner in zip(rows, owners, strict=True)]
+    return (titles[0], "OWNER", *titles[1:]), named
 
 
 def task_fields(task: Task) -> list[tuple[str, str]]:

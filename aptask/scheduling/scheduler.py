@@ -389,7 +389,8 @@ class Scheduler:
 
     def over(self) -> None:
         """What ran has ended, and what else was ordered was not begun; see `IListener`."""
-        self._note(Level.TASKING, "the runner has ended in order")
+        if self._ready:  # else it is one of an earlier daemon, which has told of it
+            self._note(Level.TASKING, "the runner has ended in order")
         self._ready = False
         self._ordered.clear()
 

@@ -32,7 +32,8 @@ TAKES = [
         # What is no argument of the task is a value with an equals sign in it.
         (["x=y"], ["x=y"]),
         (["=y"], ["=y"]),
-        (["Width=7"], ["Width=7"]),
+        (["wide=7"], ["wide=7"]),
+        (["source=widht=7"], {"source": "widht=7"}),
         (["-5"], ["-5"]),
         # The daemon says that there are too many, and which there are.
         (["a", "7", "[]", "{}", "e"], ["a", "7", [], {}, "e"]),
@@ -57,3 +58,9 @@ def test_what_cannot_be_meant_is_wrong_usage(typed: list[str], reason: str) -> N
     with pytest.raises(WrongUsage) as no:
         from_typed(typed, TAKES)
     assert reason in str(no.value)
+
+
+@pytest.mark.parametrize("typed", ["Width=7", "widht=7", "sorce=a", "tag=[]"])
+def test_what_is_almost_a_name_is_a_mistake_and_no_value(typed: str) -> None:
+    with pytest.raises(WrongUsage, match=r"no argument `.*`; did you mean `(width|source|tags)`\?"):
+        from_typed(["a", typed], TAKES)

@@ -48,12 +48,12 @@ def test_active_is_a_line_a_task_with_its_place(fake: FakeDaemon, capsys: Captur
         started=None,
     )  # fmt: skip
     fake.answers["active"] = lambda request: {
-        "active": [task(ended="2026-11-24T03:47:30.131Z"), waits], "total": 2,
+        "active": [task(ended="2026-11-24T03:47:30.131Z", owner="alice"), waits], "total": 2,
     }  # fmt: skip
     assert main(["active", "--owner", "*", "--limit", "5"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "17\tprimes\trunning\t-\t42%\t1:30\tso far so good",
-        "18\tprimes\tqueued\t1\t-\t-\t-",
+        "17\talice\tprimes\trunning\t-\t42%\t1:30\tso far so good",
+        "18\t-\tprimes\tqueued\t1\t-\t-\t-",
     ]
     assert fake.requests == [{"request": "active", "limit": 5, "owner": "*"}]
 

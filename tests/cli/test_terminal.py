@@ -255,10 +255,18 @@ def test_stats_says_nothing_of_failures_where_there_are_none(fake: FakeDaemon) -
 
 
 def test_a_refusal_is_one_line_without_a_traceback(fake: FakeDaemon) -> None:
-    fake.answers["watch"] = lambda request: refusal("unauthorized", "an unknown key")
+    fake.answers["watch"] = lambda request: refusal("unauthorized", "unknown key")
+    status, got = on_terminal("wait", "17")
+    assert status == 1
+    assert [line for line in plain(got) if line] == ["aptask: unknown key"]
+
+
+def test_where_a_key_is_missing_it_is_said_how_to_give_one(fake: FakeDaemon) -> None:
+    missing = "no key: put yours into the field `key`"
+    fake.answers["watch"] = lambda request: refusal("unauthorized", missing)
     status, got = on_terminal("wait", "17")
     assert status == 1
     assert [line for line in plain(got) if line] == [
-        "aptask: an unknown key",
+        f"aptask: {missing}",
         "aptask: give a key with --key-file or $APTASK_KEY",
     ]

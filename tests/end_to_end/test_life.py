@@ -92,6 +92,8 @@ def test_a_child_that_ends_is_noticed_and_a_hangup_reads_the_configuration_again
     way.signal(signal.SIGHUP)
     way.until(lambda: way.log.read_text().count("not reloaded: ") == 2, "it says why not")
     assert way.ask("start", name="hello")["status"] == "ok"
+    errors = [entry["message"] for entry in way.ask("log", level="error")["log"]]
+    assert sum(message.startswith("not reloaded: ") for message in errors) == 2
 
 
 def test_one_that_drains_runs_what_is_queued_and_shuts_down_with_status_0(start: Start) -> None:

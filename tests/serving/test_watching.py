@@ -426,6 +426,9 @@ def test_a_look_that_takes_long_tells_nothing_that_is_over() -> None:
     scene.jobs.publisher.publish(waits)
     scene.wait(1)
     assert [(task["taskid"], task["position"]) for task in tasks(client)] == [("1", 0), ("2", 5)]
+    scene.jobs.publisher.publish(waits)  # now everybody has been told of the end
+    scene.wait(1)
+    assert states(client) == [("2", "queued")]
     asked.addCallback(lambda _: (old, 2))
     asked.callback(None)
     scene.wait(0.5)
@@ -463,7 +466,8 @@ def test_what_a_newcomer_would_not_be_told_of_is_kept_for_who_has_not_read_it(
     scene = Scene()
     for _ in range(3):
         scene.jobs.new()
-    slow, quick = scene.watch(), scene.watch()
+    # An admin: what is kept to be shared is of no help to him.
+    slow, quick = scene.watch("ops-key", owner="alice"), scene.watch()
     assert len(tasks(slow) + tasks(quick)) == 6
     slow.transport.take(0)
     for fraction in (0.1, 0.2):  # what is sent before it is seen that it does not read
