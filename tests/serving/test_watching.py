@@ -38,7 +38,7 @@ class Lively(FakeScheduler):
         super().__init__()
         self.places: dict[int, int] = {}
         self.looks = 0
-        self.slow: list[Deferred[None]] | None = None
+        self.slow: list[Deferred[Any]] | None = None
 
     def new(self, owner: str = "alice", **fields: Any) -> Job:
         number = len(self.jobs) + 1
@@ -78,7 +78,7 @@ class Lively(FakeScheduler):
         if self.slow is None:
             return found
         self.slow.append(Deferred())
-        return self.slow[-1].addCallback(lambda _: found)
+        return self.slow[-1].addCallback(lambda given: given or found)
 
 
 class TurnByTurn(Clock):
@@ -405,8 +405,7 @@ def test_what_changes_while_the_list_is_made_is_told_as_it_became() -> None:
     scene.jobs.end(2)
     scene.wait(0.5)
     asked = scene.jobs.slow.pop()
-    asked.addCallback(lambda _: (old, 2))
-    asked.callback(None)
+    asked.callback((old, 2))
     scene.wait(0.5)
     assert states(client) == [("1", "active"), ("2", "ended")]
 
@@ -429,8 +428,7 @@ def test_a_look_that_takes_long_tells_nothing_that_is_over() -> None:
     scene.jobs.publisher.publish(waits)  # now everybody has been told of the end
     scene.wait(1)
     assert states(client) == [("2", "queued")]
-    asked.addCallback(lambda _: (old, 2))
-    asked.callback(None)
+    asked.callback((old, 2))
     scene.wait(0.5)
     assert tasks(client) == []
 
