@@ -170,7 +170,7 @@ class PatientClient(Client):
 
     def _went(self, reason: str) -> None:
         with self._lock:
-            if not self._is_missed:
+            if not self._is_missed and not self._closed:  # else nobody waits any more
                 self._is_missed = True
                 self._say(f"{reason}; waiting for it to come back ...")
 
