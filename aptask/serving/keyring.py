@@ -92,7 +92,7 @@ class Keyring:
         Raises:
             Unauthorized: there is no key, or it is nobody's.
         """
-        identity = self._identities.get(sha256(key.encode()).digest())
+        identity = self._identities.get(digest(key))
         if identity is not None:
             return identity
         if not self._authentication:

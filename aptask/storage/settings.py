@@ -36,13 +36,11 @@ def add_key(execute: Execute, key: Key) -> None:
     Raises:
         Conflict: there is one of that name.
     """
-    number = 0
-    for number, other in _keys(execute):  # noqa: B007
-        if other.name == key.name:
-            raise Conflict(f"there is a key of the name `{key.name}` already")
-    value = pad(msgspec.json.encode(key))
-    row = (number + 1, checksum((number + 1, value)), value)
-    execute("INSERT INTO keys VALUES (?,?,?)", row)
+    present = dict(_keys(execute))
+    if any(other.name == key.name for other in present.values()):
+        raise Conflict(f"there is a key of the name `{key.name}` already")
+    number, value = max(present, default=0) + 1, pad(msgspec.json.encode(key))
+    execute("INSERT INTO keys VALUES (?,?,?)", (number, checksum((number, value)), value))
 
 
 def remove_key(execute: Execute, name: str) -> bool:
