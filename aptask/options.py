@@ -71,10 +71,13 @@ def pin(
             pinned[name] = _absolute(pinned[name])
     pinned["tasks"] = [_absolute(folder) for folder in options.get("tasks") or ()]
     kept = dict(environment)
-    if kept.get("APTASK_DATA"):
-        kept["APTASK_DATA"] = _absolute(kept["APTASK_DATA"])
+    for name in ("APTASK_DATA", "XDG_STATE_HOME"):
+        if kept.get(name):
+            kept[name] = _absolute(kept[name])
     return pinned, kept
 
 
 def _absolute(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))
+    expanded = os.path.expanduser(path)
+    # Of a home folder that there is not, `config` says so.
+    return path if expanded.startswith("~") else os.path.abspath(expanded)

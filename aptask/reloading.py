@@ -71,5 +71,8 @@ class Reloader:
         if isinstance(result, Failure) and isinstance(result.value, ConfigurationError):
             result = Failure(InvalidArguments(result.value.message))
         for asked in served:
-            asked.callback(result)  # type: ignore[arg-type]
+            if isinstance(result, Failure):
+                asked.errback(result)
+            elif result is not None:
+                asked.callback(result)
         self._begin()

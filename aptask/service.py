@@ -24,7 +24,6 @@ from typing import Any, NoReturn, TextIO
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
-from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, Logger, jsonFileLogObserver
 from twisted.python.failure import Failure
 
@@ -34,7 +33,7 @@ from aptask.execution import processes
 from aptask.execution.local import LocalExecutor
 from aptask.listening import listen
 from aptask.model.event import Event, Level, visible
-from aptask.model.key import Key
+from aptask.model.key import Key, digest
 from aptask.model.progress import clean
 from aptask.model.reloaded import Reloaded
 from aptask.options import Options, pin
@@ -47,7 +46,7 @@ from aptask.scheduling.scheduler import Scheduler
 from aptask.serving.context import Context
 from aptask.serving.dispatch import Dispatcher
 from aptask.serving.folder import MeasuredFolder
-from aptask.serving.keyring import Keyring, Source, digest
+from aptask.serving.keyring import Keyring, Source
 from aptask.serving.tcp import RequestFactory
 from aptask.storage.examine import look
 from aptask.storage.folder import check_folder, local_key, lock, make_folder
@@ -211,7 +210,7 @@ class AptaskService(Service):
             publisher=Publisher(partial(self._reactor.callLater, 0)),
         )
         (folder / OUTPUT_FOLDER).mkdir(mode=0o700, exist_ok=True)
-        self._outputs = Outputs(folder / OUTPUT_FOLDER, settings.limits.output_bytes)
+        self._outputs = Outputs(folder / OUTPUT_FOLDER)
         self._opening: Deferred[None] = Deferred()
         self._context = Context(
             scheduler=self._scheduler,
@@ -235,7 +234,7 @@ class AptaskService(Service):
             requests=lambda: sum(self._context.traffic.requests.values()),
             clock=self._reactor,
             wall=time.time,
-            in_thread=deferToThread,
+            in_thread=self._in_thread,
         )
         self._tell_of(self._plan)
         self._factory = RequestFactory(Dispatcher(self._context), settings.limits, self._reactor)
@@ -289,8 +288,8 @@ class AptaskService(Service):
         """The queue turned out to be damaged when clients could already come."""
         if self._stopping:
             return
-        if failure.check(AptaskError):
-            self._log.critical("{message}", message=failure.value.message)  # type: ignore[union-attr]
+        if isinstance(failure.value, AptaskError):
+            self._log.critical("{message}", message=failure.value.message)
         else:
             self._log.failure("the queue could not be restored", failure)
         # twistd has nothing else to have its exit status from.
@@ -328,7 +327,10 @@ class AptaskService(Service):
         return self._reloader.reload()
 
     def _plan_again(self) -> Deferred[Plan]:
-        return in_thread(lambda: make_plan(self._again()), self._reactor.callFromThread)
+        return self._in_thread(lambda: make_plan(self._again()))
+
+    def _in_thread(self, function: Callable[[], Any]) -> Deferred[Any]:
+        return in_thread(function, self._reactor.callFromThread)
 
     def _take(self, plan: Plan) -> Reloaded:
         """Be what a plan says, as far as that goes without a restart."""
@@ -348,6 +350,8 @@ class AptaskService(Service):
         return reloaded
 
     def _reload_by_signal(self) -> None:
+        if self._stopping:
+            return
         if self._context.opening is not None:
             self._hung_up_early = True
             return
@@ -357,12 +361,14 @@ class AptaskService(Service):
         reloaded.addCallback(lambda _: None if self._stopping else notify_systemd("READY=1"))
 
     def _not_reloaded(self, failure: Failure) -> None:
-        if failure.check(AptaskError):
-            for line in failure.value.message.splitlines():  # type: ignore[union-attr]
+        if isinstance(failure.value, AptaskError):
+            for line in failure.value.message.splitlines():
                 self._log.error("not reloaded: {line}", line=line)
                 self._context.recorder.record(Event(Level.ERROR, visible(f"not reloaded: {line}")))
         else:
             self._log.failure("not reloaded", failure)
+            fault = "not reloaded: a fault of the daemon; its log has more"
+            self._context.recorder.record(Event(Level.ERROR, fault))
 
     # The end
 

@@ -4,15 +4,16 @@ Rules:
 
 - What is forgotten is forgotten in small steps, with a pause between them, so that no client
   notices: jobs first, then their outputs, and the event log.
-- A step that fails is logged and tried again; it holds up nothing.
+- A step that fails is logged and tried again; it holds up nothing. Files are removed in another
+  thread, and one that cannot be removed holds up no other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -111,7 +112,7 @@ class Upkeep:
         """Do a step; whether there may be more."""
         limits = self._limits()
         jobs = await self._scheduler.prune()
-        self._remove(jobs)
+        await self._remove(jobs)
         before = self._wall() - limits.log_days * _DAY
         events = await self._store.prune_log(before, limits.log_entries)
         return bool(jobs or events)
@@ -125,9 +126,22 @@ class Upkeep:
             pause = PRUNE_AGAIN_SECONDS if more else PRUNE_SECONDS
             self._next = self._clock.callLater(pause, self._prune)
 
-    def _remove(self, jobs: Iterable[int]) -> None:
-        for job in jobs:
-            self._outputs.remove(job)
+    def _remove(self, jobs: Collection[int]) -> Deferred[None]:
+        """Remove outputs, in another thread: large files take milliseconds each."""
+
+        def remove() -> None:
+            for job in jobs:
+                try:
+                    self._outputs.remove(job)
+                except OSError as error:
+                    self._log.error(
+                        "the output of job {job} could not be removed, which is tried again at the"
+                        " next start: {why}",
+                        job=job,
+                        why=error.strerror,
+                    )
+
+        return self._in_thread(remove) if jobs else succeed(None)
 
     async def _remove_unknown(self) -> None:
         """Remove outputs of jobs that are not in the book: a daemon may have died in between."""
@@ -135,7 +149,7 @@ class Upkeep:
         for start in range(0, len(kept), REMOVED_AT_ONCE):
             step = kept[start : start + REMOVED_AT_ONCE]
             known = await self._store.get_many(step, listed=True)
-            self._remove(set(step) - {job.id for job in known})
+            await self._remove(set(step) - {job.id for job in known})
 
     def _write_statistics(self) -> Deferred[None]:
         def write(totals: Totals) -> Deferred[None]:
@@ -151,6 +165,7 @@ class Upkeep:
         if self._is_over:
             return
         if isinstance(failure.value, AptaskError):
-            self._log.warn("nothing old is forgotten: {why}", why=failure.value.message)
+            why = failure.value.message
+            self._log.warn("what is done from time to time could not be done: {why}", why=why)
         else:
             self._log.failure("what is done from time to time could not be done", failure)

@@ -149,3 +149,23 @@ def test_pinned_options_mean_the_same_in_any_folder(
     here = read_settings(options, {"APTASK_DATA": "data"})
     monkeypatch.chdir("/")
     assert read_settings(*pinned) == here
+
+
+@pytest.mark.parametrize(
+    ("options", "environment"),
+    [({"data": "~nobody-is-called-this/x"}, {}), ({}, {"APTASK_DATA": "~nobody-is-called-this/x"})],
+)
+def test_a_home_folder_that_there_is_not_is_refused(
+    options: dict[str, str], environment: dict[str, str]
+) -> None:
+    with pytest.raises(ConfigurationError, match="no such home folder"):
+        read_settings(*pin(options, environment))
+
+
+def test_a_state_folder_is_the_same_in_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pinned = pin({}, {"XDG_STATE_HOME": "state"})
+    monkeypatch.chdir("/")
+    assert read_settings(*pinned).data == tmp_path / "state" / "aptask"

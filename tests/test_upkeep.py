@@ -45,7 +45,7 @@ class Scene:
         self.clerk = Clerk()
         self.store = MemoryStore(lambda: self.time)
         self.folder = folder
-        self.outputs = Outputs(folder, 1000)
+        self.outputs = Outputs(folder)
         self.limits = Limits(log_days=1.0)
         self.upkeep = Upkeep(
             scheduler=self.clerk,
@@ -119,6 +119,40 @@ def test_a_step_that_fails_is_tried_again(scene: Scene) -> None:
     scene.write(1)
     scene.clerk.old = [[1]]
     scene.clock.advance(PRUNE_SECONDS)
+    assert scene.outputs.jobs() == set()
+
+
+def test_an_output_that_cannot_be_removed_holds_up_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = Outputs.remove
+
+    def fail_once(outputs: Outputs, job: int) -> None:
+        if job == 1:
+            raise OSError(30, "Read-only file system")
+        remove(outputs, job)
+
+    monkeypatch.setattr(Outputs, "remove", fail_once)
+    scene.log("old")
+    scene.time = 2 * DAY
+    scene.upkeep.start()
+    for job in (1, 2, 3):
+        scene.write(job)
+    scene.clerk.old = [[1, 2, 3]]
+    scene.clock.advance(PRUNE_SECONDS)
+    assert scene.outputs.jobs() == {1}
+    assert scene.messages() == []
+
+
+def test_files_are_removed_in_another_thread(scene: Scene) -> None:
+    scene.upkeep.start()
+    scene.write(1)
+    later: list[Any] = []
+    scene.upkeep._in_thread = lambda call: later.append(call) or Deferred()  # type: ignore
+    scene.clerk.old = [[1]]
+    scene.clock.advance(PRUNE_SECONDS)
+    assert scene.outputs.jobs() == {1}
+    later[0]()
     assert scene.outputs.jobs() == set()
 
 

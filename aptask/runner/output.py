@@ -153,7 +153,7 @@ class Writer:
 
     def _begin_anew(self) -> bytes:
         self.close()
-        Outputs(self._folder, self._capacity).remove(self._job)
+        Outputs(self._folder).remove(self._job)
         self._half = self._capacity // 2
         self.written = self._begun = 0
         return b"[aptask: attempt %d; what was kept of those before is damaged]\n" % self._attempt
@@ -204,13 +204,11 @@ class Outputs:
 
     Args:
         folder: where the files are.
-        capacity: as the writers have it. What was written with another one is read all the same.
     """
 
-    def __init__(self, folder: Path, capacity: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._path = os.fspath(folder)
-        self._half = capacity // 2
 
     def read(self, job: int, offset: int, limit: int) -> tuple[bytes, int]:
         """A piece of a job's output.
@@ -232,7 +230,9 @@ class Outputs:
             data = _read(head_path(self._folder, job), offset, limit)
             return data, offset + len(data)
         try:
-            half = _size(head_path(self._folder, job)) or self._half
+            half = _size(head_path(self._folder, job))
+            if not half:
+                return b"", offset  # removed meanwhile
             data = b""
             if offset < half:
                 data = _read(head_path(self._folder, job), offset, min(limit, half - offset))

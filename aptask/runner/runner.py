@@ -283,7 +283,7 @@ class Runner:
     def writer(self, order: Start) -> Writer:
         """Keeps the output of an attempt: behind that of earlier ones, if it is not the first."""
         if order.attempt == 1:
-            Outputs(self._outputs, order.output_bytes).remove(order.job)
+            Outputs(self._outputs).remove(order.job)
         return Writer(self._outputs, order.job, order.output_bytes, order.attempt)
 
     def family(self, marked: str) -> Family:

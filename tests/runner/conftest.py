@@ -146,7 +146,7 @@ class RunnerProcess:
         self.send(Stop(job, 1, grace))
 
     def output(self, job: int) -> str:
-        outputs = Outputs(self.data / "output", CAPACITY)
+        outputs = Outputs(self.data / "output")
         text, offset = b"", 0
         while True:
             piece, offset = outputs.read(job, offset, 1 << 20)

@@ -48,7 +48,7 @@ def test_any_read_between_any_writes_gives_the_right_bytes(
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        writer, outputs = Writer(folder, 1, capacity), Outputs(folder, capacity)
+        writer, outputs = Writer(folder, 1, capacity), Outputs(folder)
         written = b""
         for piece in pieces:
             writer.write(piece)
@@ -69,7 +69,7 @@ def test_reading_on_and_on_gives_the_first_and_the_last_half(
     written = bytes(n % 7 + 97 for n in range(size))
     half = capacity // 2
     with tempfile.TemporaryDirectory() as name:
-        writer, outputs = Writer(Path(name), 1, capacity), Outputs(Path(name), capacity)
+        writer, outputs = Writer(Path(name), 1, capacity), Outputs(Path(name))
         writer.write(written)
         writer.close()
         whole, offset = b"", 0
@@ -96,7 +96,7 @@ def test_what_is_read_while_it_is_written_is_never_torn(tmp_path: Path) -> None:
     # Each number stands at its own offset, so that any piece shows where it is from.
     capacity, total = 2048, 400_000
     whole = b"".join(struct.pack(">I", n) for n in range(total // 4))
-    writer, outputs = Writer(tmp_path, 1, capacity), Outputs(tmp_path, capacity)
+    writer, outputs = Writer(tmp_path, 1, capacity), Outputs(tmp_path)
     done = threading.Event()
 
     def write() -> None:
@@ -125,7 +125,7 @@ def test_what_is_read_while_it_is_written_is_never_torn(tmp_path: Path) -> None:
 
 
 def test_bytes_that_are_about_to_be_written_over_are_not_trusted(tmp_path: Path) -> None:
-    writer, outputs = Writer(tmp_path, 1, 8), Outputs(tmp_path, 8)
+    writer, outputs = Writer(tmp_path, 1, 8), Outputs(tmp_path)
     writer.write(b"abcdefgh")
     assert outputs.read(1, 4, 100) == (b"efgh", 8)
     # As a writer leaves it that stopped right before it wrote two more bytes.
@@ -137,7 +137,7 @@ def test_bytes_that_are_about_to_be_written_over_are_not_trusted(tmp_path: Path)
 
 
 def test_a_job_that_writes_nothing_has_no_files_and_reads_as_nothing(tmp_path: Path) -> None:
-    writer, outputs = Writer(tmp_path, 1, 100), Outputs(tmp_path, 100)
+    writer, outputs = Writer(tmp_path, 1, 100), Outputs(tmp_path)
     writer.write(b"")
     writer.close()
     assert list(tmp_path.iterdir()) == []
@@ -146,7 +146,7 @@ def test_a_job_that_writes_nothing_has_no_files_and_reads_as_nothing(tmp_path: P
 
 
 def test_what_is_kept_is_listed_and_removed(tmp_path: Path) -> None:
-    outputs = Outputs(tmp_path, 8)
+    outputs = Outputs(tmp_path)
     for job in (1, 12):
         writer = Writer(tmp_path, job, 8)
         writer.write(b"0123456789")
@@ -162,7 +162,7 @@ def test_what_is_kept_is_listed_and_removed(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "1.head").mkdir()
     with pytest.raises(OSError, match="directory"):
-        Outputs(tmp_path, 8).read(1, 0, 10)
+        Outputs(tmp_path).read(1, 0, 10)
 
 
 def test_files_belong_to_the_account_alone(tmp_path: Path) -> None:
@@ -181,7 +181,7 @@ def test_a_piece_goes_on_from_the_head_into_the_ring(tmp_path: Path) -> None:
     whole = ("a" * 2047 + "\u00e9" + "b" * 100).encode()
     writer.write(whole)
     writer.close()
-    outputs = Outputs(tmp_path, 4096)
+    outputs = Outputs(tmp_path)
     assert outputs.read(1, 2040, 50) == (whole[2040:2090], 2090)
     assert outputs.read(1, 2047, 1) == (whole[2047:2048], 2048)
     assert outputs.read(1, 0, 10_000) == (whole, len(whole))
@@ -202,7 +202,7 @@ def test_what_further_attempts_write_follows_whatever_was_kept_and_whatever_is(
     attempts: list[tuple[int, list[bytes]]], reads: list[tuple[int, int]], now: int
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
-        folder, outputs = Path(name), Outputs(Path(name), now)
+        folder, outputs = Path(name), Outputs(Path(name))
         written, half = b"", 0
         for number, (capacity, pieces) in enumerate(attempts, 1):
             writer = Writer(folder, 1, capacity, number)
@@ -274,7 +274,7 @@ def test_behind_an_attempt_whose_runner_was_killed_all_that_is_read_was_written(
     capacity: int, pieces: list[bytes], limit: int, more: list[bytes]
 ) -> None:
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        folder, outputs = Path(name), Outputs(Path(name), capacity)
+        folder, outputs = Path(name), Outputs(Path(name))
         writer, written = Writer(folder, 1, capacity), b""
         patch.setattr(output_module.os, "pwrite", Pwrite(limit, Killed()))
         try:
@@ -323,7 +323,7 @@ def test_behind_output_that_lost_its_beginning_an_attempt_begins_anew(tmp_path: 
     writer.write(b"second")
     writer.close()
     text = b"[aptask: attempt 2; what was kept of those before is damaged]\nsecond"
-    outputs = Outputs(tmp_path, 64)
+    outputs = Outputs(tmp_path)
     assert check_pieces(outputs, text)
     assert outputs.read(1, 0, 10) == (text[:10], 10)
 
@@ -345,7 +345,7 @@ def test_output_that_a_full_disk_cuts_says_so_over_its_last_bytes(
 ) -> None:
     full = OSError(28, "No space left on device")
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
-        folder, outputs = Path(name), Outputs(Path(name), capacity)
+        folder, outputs = Path(name), Outputs(Path(name))
         written = b""
         if attempt == 2:
             written = b"before\n" * 3
@@ -381,7 +381,7 @@ def test_on_a_disk_that_is_really_full_the_output_says_that_it_is_cut(
     # As much as is written fits twice, once, and not at all.
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes((1 << 20) - 128 * 1024))
-    writer, outputs, written = Writer(small_disk, 1, 1 << 20), Outputs(small_disk, 1 << 20), b""
+    writer, outputs, written = Writer(small_disk, 1, 1 << 20), Outputs(small_disk), b""
     is_full = False
     while not is_full:
         piece = (b"%d " % len(written)) * (size // 4)
@@ -416,11 +416,11 @@ def test_where_nothing_was_written_nothing_can_be_said(
         writer.write(b"something")
     writer.cut("full")
     writer.close()
-    assert Outputs(tmp_path, 100).read(1, 0, 100) == (b"", 0)
+    assert Outputs(tmp_path).read(1, 0, 100) == (b"", 0)
 
 
 def test_the_size_is_the_offset_behind_what_was_written_last(tmp_path: Path) -> None:
-    outputs, writer = Outputs(tmp_path, 100), Writer(tmp_path, 1, 100)
+    outputs, writer = Outputs(tmp_path), Writer(tmp_path, 1, 100)
     assert outputs.size(1) == 0
     written = 0
     for piece in (b"x", b"x" * 48, b"x", b"x", b"x" * 1000, b"x" * 3):
@@ -428,3 +428,10 @@ def test_the_size_is_the_offset_behind_what_was_written_last(tmp_path: Path) -> 
         written += len(piece)
         assert outputs.size(1) == written
     writer.close()
+
+
+def test_the_largest_offset_that_may_be_asked_for_can_be_read(tmp_path: Path) -> None:
+    writer = Writer(tmp_path, 1, 100)
+    writer.write(b"abc")
+    writer.close()
+    assert Outputs(tmp_path).read(1, 1 << 62, 1 << 20) == (b"", 1 << 62)

@@ -320,7 +320,7 @@ def test_what_cannot_be_read_is_a_fault_of_this_job_alone(logged_failures: list[
 @pytest.fixture
 def written(tmp_path: Path) -> Callable[..., tuple[Scene, Writer]]:
     def make(capacity: int) -> tuple[Scene, Writer]:
-        return Scene(Outputs(tmp_path, capacity)), Writer(tmp_path, 1, capacity)
+        return Scene(Outputs(tmp_path)), Writer(tmp_path, 1, capacity)
 
     return make
 
