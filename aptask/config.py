@@ -11,7 +11,6 @@ Rules:
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -36,7 +35,7 @@ from aptask.endpoints import (
     shown,
 )
 from aptask.errors import ConfigurationError
-from aptask.model.key import Key
+from aptask.model.key import Key, digest
 from aptask.model.limits import Limits, Positive, PositiveSeconds
 
 LOCAL_OWNER = "local"
@@ -317,14 +316,14 @@ def _keys(reader: _Reader, file: _File) -> tuple[Key, ...]:
             entry = reader.struct(shape, where, fields)
             _check_owner(name, where, names, reader)
             names.add(name)
-            digest = _digest(entry, where, fields, reader)
-            if digest is None:
+            found = _digest(entry, where, fields, reader)
+            if found is None:
                 continue
-            if digest in holders:
-                reader.wrong(where, f"has the same key as [{holders[digest]}]")
-            holders[digest] = where
+            if found in holders:
+                reader.wrong(where, f"has the same key as [{holders[found]}]")
+            holders[found] = where
             tasks = entry.tasks if isinstance(entry, _User) else UNSET
-            keys.append(Key(name, role, digest, None if tasks is UNSET else tuple(tasks)))
+            keys.append(Key(name, role, found, None if tasks is UNSET else tuple(tasks)))
     return tuple(keys)
 
 
@@ -352,18 +351,18 @@ def _digest(entry: _Owner, where: str, fields: Mapping[str, Any], reader: _Reade
         reader.wrong(where, "needs `key` or `key_sha256`")
         return None
     if entry.key is not UNSET:
-        digest = hashlib.sha256(entry.key.encode()).digest()
+        found = digest(entry.key)
     elif entry.key_sha256 is not UNSET:
         if not re.fullmatch("[0-9a-fA-F]{64}", entry.key_sha256):
             reader.wrong(where, "`key_sha256` must be 64 hexadecimal digits")
             return None
-        digest = bytes.fromhex(entry.key_sha256)
+        found = bytes.fromhex(entry.key_sha256)
     else:
         return None
-    if digest == hashlib.sha256(b"").digest():
+    if found == digest(""):
         reader.wrong(where, "has an empty key")
         return None
-    return digest
+    return found
 
 
 def _holds_a_key(file: _File) -> bool:

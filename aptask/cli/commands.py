@@ -90,8 +90,12 @@ def _show_entry(session: Session, entry: dict[str, Any]) -> None:
 def active_options(parser: ArgumentParser) -> None:
     """What `aptask active` takes."""
     parser.add_argument("--owner", metavar="NAME", help="for admins: whose; `*`: everyone's")
-    parser.add_argument("--limit", type=int, metavar="N", default=1000, help="at most N (1000)")
-    parser.add_argument("--offset", type=int, metavar="N", default=0, help="pass over the first N")
+    parser.add_argument(
+        "--limit", type=numbers.count, metavar="N", default=1000, help="at most N (1000)"
+    )
+    parser.add_argument(
+        "--offset", type=numbers.count, metavar="N", default=0, help="pass over the first N"
+    )
     parser.add_argument(
         "--watch", action="store_true", help="go on, live, with every change and new task"
     )

@@ -57,7 +57,7 @@ class Bars:
                 percent=show.percent(task.progress),
                 task=task,
                 status=f"{word}, place {task.position}" if task.position else word,
-                colour=_COLOUR_NAMES.get(STATUS_COLOURS.get(word, ""), "none"),
+                colour=_colour(word),
                 message=harmless.line(show.saying(task)),
             )
 
@@ -145,10 +145,13 @@ def _empty_table() -> Table:
 def _cells(task: Task) -> list[Text]:
     """A row of a task: nothing of it is taken for markup, and its status is coloured."""
     cells = [Text(harmless.line(cell)) for cell in show.task_row(task)]
-    colour = _COLOUR_NAMES.get(STATUS_COLOURS.get(show.status(task), ""))
-    if colour is not None:
-        cells[show.TASK_TITLES.index("STATUS")].stylize(colour)
+    cells[show.TASK_TITLES.index("STATUS")].stylize(_colour(show.status(task)))
     return cells
+
+
+def _colour(status: str) -> str:
+    """How rich calls the colour of a status."""
+    return _COLOUR_NAMES.get(STATUS_COLOURS.get(status, ""), "none")
 
 
 def _pulses(task: Task) -> bool:

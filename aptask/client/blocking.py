@@ -284,7 +284,9 @@ class Client:
         )
         return self.ask(request, HistoryResponse)
 
-    def tasks(self, owner: str = "*", limit: int = 1000, offset: int = 0) -> list[Task]:
+    def tasks(
+        self, owner: str = messages.EVERYONE, limit: int = 1000, offset: int = 0
+    ) -> list[Task]:
         """Everyone's tasks that have not ended, or one owner's, for admins; see `active`."""
         request = messages.Tasks(owner=owner, limit=limit, offset=offset)
         return self.ask(request, messages.TasksResponse).tasks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Literal
 
 import msgspec
@@ -21,3 +22,8 @@ class Key(msgspec.Struct, frozen=True):
     role: Literal["user", "admin"]
     digest: bytes
     tasks: tuple[str, ...] | None = None
+
+
+def digest(key: str) -> bytes:
+    """What the daemon knows of a key: the SHA-256 of its UTF-8 text, 32 bytes."""
+    return sha256(key.encode()).digest()

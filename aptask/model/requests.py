@@ -17,13 +17,15 @@ from aptask.model.hiding import outline
 Id = str | int | float
 Natural = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
-Ended = Literal["done", "error", "stopped", "interrupted"]
+Ended = Literal["done", "error", "stopped", "timeout", "interrupted", "skipped"]
 STATUSES_OF_THE_ENDED: tuple[str, ...] = get_args(Ended)
 LogLevel = Literal["error", "client", "request", "tasking", "statistics"]
 LOG_LEVELS: tuple[str, ...] = get_args(LogLevel)
 Time = Annotated[datetime, Meta(tz=True)]
 _NAME = r"^[\w.@+-]+$(?!\n)"
 """What owners and groups may be called: `$` alone would let a newline pass at the end."""
+EVERYONE = "*"
+"""What `owner` means all owners: no owner can be called that."""
 OwnerName = Annotated[str, Meta(min_length=1, max_length=64, pattern=_NAME)]
 GroupName = Annotated[str, Meta(min_length=1, max_length=64, pattern=_NAME)]
 TaskName = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -186,7 +188,7 @@ class Output(Request, kw_only=True, tag_field="request", tag="output"):
     example = {"taskid": "17", "offset": 0}
 
     taskid: TaskId
-    offset: Annotated[Natural, Meta(description="bytes as written, from 0")] = 0
+    offset: Annotated[int, Meta(ge=0, le=1 << 62, description="bytes as written, from 0")] = 0
     limit: Annotated[int, Meta(ge=1, le=1 << 20, description="bytes a response")] = 65536
     follow: Annotated[
         bool, Meta(description="go on answering with what comes, until the task's end")
@@ -221,7 +223,7 @@ class Tasks(Request, kw_only=True, tag_field="request", tag="tasks"):
 
     for_admins = True
 
-    owner: Annotated[str, Meta(description="whose, or `*` for everyone's")] = "*"
+    owner: Annotated[str, Meta(description="whose, or `*` for everyone's")] = EVERYONE
     limit: Annotated[int, Meta(ge=1, le=10_000, description="tasks a response")] = 1000
     offset: Annotated[Natural, Meta(description="how many to pass over")] = 0
 

@@ -24,15 +24,15 @@ from twisted.internet.interfaces import IDelayedCall
 from aptask.errors import Unavailable, UnknownTask, UnknownTaskid
 from aptask.model import arguments, messages
 from aptask.model.description import Description
-from aptask.model.event import Author
+from aptask.model.event import Author, visible
 from aptask.model.job import Added, Job, State
 from aptask.model.messages import Request, Response
-from aptask.serving import eventlog, keys, listing, running
-from aptask.serving.administration import stats
+from aptask.serving import administration, eventlog, keys, listing
 from aptask.serving.context import Context
 from aptask.serving.keyring import Identity
 from aptask.serving.streams import Responses
 from aptask.serving.text import LARGEST_CHARACTER, read_text
+from aptask.serving.wording import no_task
 
 WHOLE_BYTES = 8 << 20
 """How many bytes of arguments and results one response to `wait` gives; the rest is cut."""
@@ -232,11 +232,11 @@ HANDLERS: dict[type[Request], Handler] = {
     messages.History: Handler(listing.history, holds=True),
     messages.Tasks: Handler(listing.tasks, holds=True),
     messages.Log: Handler(eventlog.log, holds=True),
-    messages.Stats: Handler(stats),
-    messages.Limits: Handler(running.limits, enters=True),
-    messages.Reload: Handler(running.reload),
-    messages.Drain: Handler(running.drain),
-    messages.Shutdown: Handler(running.shutdown),
+    messages.Stats: Handler(administration.stats),
+    messages.Limits: Handler(administration.limits, enters=True),
+    messages.Reload: Handler(administration.reload),
+    messages.Drain: Handler(administration.drain),
+    messages.Shutdown: Handler(administration.shutdown),
     messages.Keys: Handler(keys.keys),
     messages.AddKey: Handler(keys.addkey, enters=True),
     messages.Revoke: Handler(keys.revoke, enters=True),
@@ -289,15 +289,11 @@ def _stopping(job: Job) -> Response:
 
 
 def _unknown_task(context: Context, identity: Identity, name: str) -> UnknownTask:
-    message = f"no task `{name[:100]}`"
-    nearest = context.catalog.nearest(name[:100], identity.may_start)
-    if nearest:
-        message += "; did you mean " + " or ".join(f"`{near}`" for near in nearest) + "?"
-    return UnknownTask(message)
+    return UnknownTask(no_task(name, context.catalog.nearest(name[:100], identity.may_start)))
 
 
 def _unknown_taskid(taskid: str) -> UnknownTaskid:
-    return UnknownTaskid(f"no task with the id `{taskid[:100]}`")
+    return UnknownTaskid(f"no task with the id `{visible(taskid, 100)}`")
 
 
 @cache

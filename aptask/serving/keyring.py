@@ -14,12 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
 from typing import Literal, NamedTuple
 
 from aptask.errors import Unauthorized
 from aptask.model.description import Description
-from aptask.model.key import Key
+from aptask.model.key import Key, digest
 
 
 class Source(StrEnum):
@@ -160,11 +159,6 @@ class Keyring:
     def _tell(self, name: str) -> None:
         for listener in self._listeners:
             listener(name)
-
-
-def digest(key: str) -> bytes:
-    """What a keyring knows of a key: its SHA-256."""
-    return sha256(key.encode()).digest()
 
 
 def _identity(key: Key) -> Identity:

@@ -17,11 +17,12 @@ from twisted.internet.defer import Deferred
 from aptask.errors import Conflict, InvalidArguments
 from aptask.model import messages
 from aptask.model.event import Author, Event, visible
-from aptask.model.key import Key
+from aptask.model.key import Key, digest
 from aptask.model.messages import Request, Response
 from aptask.serving.context import Context
-from aptask.serving.keyring import Identity, Source, digest
+from aptask.serving.keyring import Identity, Source
 from aptask.serving.recorder import event_of
+from aptask.serving.wording import no_task
 
 KEY_BYTES = 32
 """How many random bytes a key is made of."""
@@ -99,8 +100,7 @@ def _tasks(context: Context, request: messages.AddKey) -> tuple[str, ...] | None
     for name in request.tasks:
         if context.catalog.get(name) is None:
             near = context.catalog.nearest(name, lambda _: True)
-            hint = f"; did you mean {' or '.join(f'`{one}`' for one in near)}?" if near else ""
-            raise InvalidArguments(f"field `tasks`: no task `{visible(name, 100)}`{hint}")
+            raise InvalidArguments(f"field `tasks`: {no_task(name, near)}")
     return tuple(dict.fromkeys(request.tasks))
 
 

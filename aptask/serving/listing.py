@@ -20,15 +20,12 @@ from aptask.errors import InvalidArguments, Unauthorized
 from aptask.model import messages
 from aptask.model.history import Wanted
 from aptask.model.job import Job, Status
-from aptask.model.messages import Response, Task
+from aptask.model.messages import EVERYONE, Response, Task
 from aptask.serving.context import Context
 from aptask.serving.keyring import Identity
 
 LISTED_AT_ONCE = 1000
 """How many tasks of a list are made in one go, before others have their turn."""
-
-EVERYONE = "*"
-"""What `owner` means all owners."""
 
 _NEXT = re.compile(r"(\d{1,17})-(\d{1,18})", re.ASCII)
 _MICROSECONDS = 1_000_000

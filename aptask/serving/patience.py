@@ -2,9 +2,7 @@
 
 Its rules:
 
-- What is counted is by host, and is forgotten a minute after the last bad key from there. All that
-  comes over Unix sockets is one host; and so is a whole /64 of IPv6 addresses, which is what one
-  machine has to choose from.
+- What is counted is by host, and is forgotten a minute after the last bad key from there.
 - The first few are answered at once: somebody has mistyped a key. Then it takes longer each time,
   up to a second.
 - A good key is never asked about here, so it never waits for others' bad ones.
@@ -13,7 +11,8 @@ Its rules:
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
+
+from aptask.serving.sockets import host_of
 
 FREE = 3
 """How many bad keys of a host are answered at once."""
@@ -27,9 +26,6 @@ FORGOTTEN_SECONDS = 60.0
 MOST_HOSTS = 10_000
 """How many hosts are remembered: those whose last bad key is the newest."""
 
-NETWORK_BITS = 64
-"""How much of an IPv6 address says whose it is."""
-
 
 class Patience:
     """Counts bad keys.
@@ -40,7 +36,7 @@ class Patience:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._hosts: dict[str | int, tuple[float, int]] = {}
+        self._hosts: dict[str, tuple[float, int]] = {}
         """when the last bad key of each came, in that order, and how many there were"""
 
     def __len__(self) -> int:
@@ -67,24 +63,3 @@ class Patience:
         if count < FREE:
             return 0.0
         return DELAYS[min(count - FREE, len(DELAYS) - 1)]
-
-
-def host_of(peer: str) -> str | int:
-    """What is counted as one host.
-
-    Args:
-        peer: `ADDRESS:PORT`, or `unix`.
-
-    Returns:
-        the address, the number of its network for IPv6, or the text itself.
-    """
-    host = peer.rpartition(":")[0] or peer
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is None:
-            return int(address) >> NETWORK_BITS
-        return str(address.ipv4_mapped)
-    return host

@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 from aptask.errors import AptaskError
 from aptask.model.event import Author, Event, Level, visible
 from aptask.model.messages import Request
+from aptask.serving.sockets import host_of
 
 WINDOW_SECONDS = 10.0
 MOST_A_HOST = 20
@@ -82,7 +83,7 @@ class Recorder:
 
     def record(self, event: Event) -> None:
         """Write an event, unless it came before in this window."""
-        host = event.author.peer.rpartition(":")[0] or event.author.peer
+        host = host_of(event.author.peer)
         which = event.level, event.message, event.author.user, host
         if self._window is None and not self._is_closed:
             self._window = self._clock.callLater(WINDOW_SECONDS, self._end)

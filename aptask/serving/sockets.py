@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import select
 import socket
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from twisted.protocols.policies import ProtocolWrapper
@@ -53,6 +54,28 @@ def name_peer(transport: Any) -> str:
     address = transport.getPeer()
     host = getattr(address, "host", None)
     return "unix" if host is None else f"{host}:{address.port}"
+
+
+def host_of(peer: str) -> str:
+    """What counts as one host where clients are counted.
+
+    Args:
+        peer: as `name_peer` writes it.
+
+    Returns:
+        the address; for IPv6 its /64, which is what one machine has to choose from; for all Unix
+        sockets together `unix`.
+    """
+    host = peer.rpartition(":")[0] or peer
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if not isinstance(address, IPv6Address):
+        return host
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(IPv6Network((int(address) >> 64 << 64, 64)))
 
 
 def _socket(transport: Any) -> socket.socket | None:

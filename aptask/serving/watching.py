@@ -31,7 +31,7 @@ from aptask.interfaces import IStore
 from aptask.model import messages
 from aptask.model.history import Wanted
 from aptask.model.job import Job, State
-from aptask.model.messages import Task, WatchResponse
+from aptask.model.messages import EVERYONE, Task, WatchResponse
 from aptask.serving.feeds import LISTED, Aside, Change, Watcher
 from aptask.serving.pacing import PacedFeed
 from aptask.serving.streams import Lines, Responses
@@ -53,9 +53,6 @@ LARGE_BYTES = 8192
 """Who is given so much counts once more, and so on: sending takes its time, too."""
 MISSED_AT_ONCE = 100
 """How many ends are read from the history at once, for a watcher that is lost."""
-
-EVERYONE = "*"
-"""The key of the feed of all jobs: no owner is called that."""
 
 _encode = Encoder().encode
 

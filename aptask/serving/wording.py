@@ -7,10 +7,12 @@ and the name of the field first.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import ValidationError
 
+from aptask.model.event import visible
 from aptask.model.messages import REQUESTS, Request, fields
 
 NAME_LENGTH = 100
@@ -73,6 +75,12 @@ def explain(request: type[Request], error: ValidationError) -> str:
     if text.startswith(("Expected", "Object")):
         return f"the request is not of its shape: {text}"
     return text  # of the request's own check
+
+
+def no_task(name: str, nearest: Sequence[str]) -> str:
+    """Say that there is no task of a name, and which ones are called nearly so."""
+    near = " or ".join(f"`{one}`" for one in nearest)
+    return f"no task `{visible(name, NAME_LENGTH)}`" + (f"; did you mean {near}?" if near else "")
 
 
 def explain_name(name: Any) -> str:

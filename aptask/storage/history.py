@@ -35,11 +35,11 @@ def page(execute: Execute, wanted: Wanted, names: dict[str, int], limit: int) ->
             if name not in names:
                 return []
             columns[column] = names[name]
-    since = 0 if wanted.since is None else _time(wanted.since)
-    until = LARGEST if wanted.until is None else _time(wanted.until)
+    since = 0 if wanted.since is None else micros(wanted.since)
+    until = LARGEST if wanted.until is None else micros(wanted.until)
     ranges = [("ended >= ? AND ended < ?", (since, until))]
     if wanted.before is not None:
-        ended, number = _time(wanted.before[0]), min(max(wanted.before[1], 0), LARGEST)
+        ended, number = micros(wanted.before[0]), min(max(wanted.before[1], 0), LARGEST)
         ranges = [("ended >= ? AND ended < ?", (since, min(until, ended)))]
         if since <= ended < until:
             # Very many can have ended together: what is behind this one is found, not looked for.
@@ -89,7 +89,3 @@ def _merged(
         values,
     ).fetchone()
     return msgspec.json.decode(text, type=list[tuple[int, int]])
-
-
-def _time(seconds: float) -> int:
-    return micros(min(max(seconds, 0.0), 1e12))

@@ -72,6 +72,7 @@ PADDING = 512
 _LOCAL = 489
 """The least that it keeps there, at this page size."""
 _MILLION = 1e6
+_FAR = 1e12
 _BILLION = 1e9
 _OVERFLOW = PAGE_BYTES - 4
 """What a page of the rest holds."""
@@ -292,8 +293,8 @@ def unpad(stored: bytes) -> bytes:
 
 
 def micros(seconds: float) -> int:
-    """Seconds as they are stored."""
-    return round(seconds * _MILLION)
+    """Seconds as they are stored; what is beyond any calendar becomes the end of it."""
+    return round(min(max(seconds, -_FAR), _FAR) * _MILLION)
 
 
 def _micros(seconds: float | None) -> int | None:

@@ -12,6 +12,7 @@ from aptask.model.messages import (
     LISTED_BYTES,
     REQUESTS,
     RESPONSES,
+    STATUSES_OF_THE_ENDED,
     Request,
     example,
     fields,
@@ -146,3 +147,8 @@ def test_a_taskid_is_a_job() -> None:
 def test_times_are_utc_with_milliseconds() -> None:
     assert wire_time(0) == "1970-01-01T00:00:00.000Z"
     assert wire_time(1.9996) == "1970-01-01T00:00:01.999Z"
+
+
+def test_history_is_asked_for_by_every_status_that_a_task_can_end_with() -> None:
+    going = {Status.INITIALIZED, Status.RUNNING}
+    assert set(STATUSES_OF_THE_ENDED) == set(Status) - going

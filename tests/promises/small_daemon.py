@@ -37,7 +37,7 @@ from aptask.interfaces import IExecutor
 from aptask.model.arguments import Argument
 from aptask.model.description import Description, Template
 from aptask.model.job import Status
-from aptask.model.key import Key
+from aptask.model.key import Key, digest
 from aptask.model.limits import Limits
 from aptask.model.orders import Ended, Start, Stop
 from aptask.model.reloaded import Reloaded
@@ -45,7 +45,7 @@ from aptask.model.statistics import Disk
 from aptask.scheduling.scheduler import Scheduler
 from aptask.serving.context import Context
 from aptask.serving.dispatch import Dispatcher
-from aptask.serving.keyring import Keyring, Source, digest
+from aptask.serving.keyring import Keyring, Source
 from aptask.serving.tcp import RequestFactory
 from aptask.storage import transactions
 from aptask.storage.store import SQLiteStore

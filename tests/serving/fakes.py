@@ -18,7 +18,7 @@ from aptask.model.arguments import Argument, check
 from aptask.model.description import Description, Kind, Target
 from aptask.model.event import Author, Event
 from aptask.model.job import Added, Change, Job, Outcome, State, Status, change
-from aptask.model.key import Key
+from aptask.model.key import Key, digest
 from aptask.model.limits import Limits
 from aptask.model.reloaded import Reloaded
 from aptask.model.statistics import Disk, Executor, Group, Totals
@@ -26,7 +26,7 @@ from aptask.scheduling.groups import Groups
 from aptask.serving.connection import Connection
 from aptask.serving.context import Context
 from aptask.serving.dispatch import Dispatcher
-from aptask.serving.keyring import Identity, Keyring, Source, digest
+from aptask.serving.keyring import Identity, Keyring, Source
 from aptask.serving.tcp import RequestFactory
 from aptask.storage.memory import MemoryStore
 

@@ -437,3 +437,22 @@ def test_what_is_not_text_is_replaced() -> None:
     front.outputs.written[1] = b"a\xff\xe2\x82b\xe2\x82"
     front.scheduler.end(1)
     assert read_output(front) == ("a\ufffd\ufffdb\ufffd", 7, True)
+
+
+@pytest.mark.parametrize("follow", [False, True])
+def test_an_offset_that_no_file_can_have_is_refused(follow: bool) -> None:
+    front = Front()
+    taskid = front.start()
+    fields = {"taskid": taskid, "offset": (1 << 62) + 1, "follow": follow}
+    answer = front.ask("output", "alice-key", **fields)
+    assert code_of(answer) == "malformed"
+    assert "`offset` must be at most" in answer["message"]
+
+
+def test_names_and_ids_that_are_not_there_are_repeated_escaped() -> None:
+    front = Front()
+    for answer in (
+        front.ask("start", "alice-key", name="a\u202e\x1b[2J"),
+        front.ask("show", "alice-key", taskid="a\u202e\x1b[2J"),
+    ):
+        assert r"`a\u202e\x1b[2J`" in answer["message"]

@@ -11,11 +11,11 @@ from twisted.internet.task import Clock
 
 from aptask.errors import Unauthorized
 from aptask.model import messages
-from aptask.model.key import Key
+from aptask.model.key import Key, digest
 from aptask.model.messages import LogResponse, Response
 from aptask.serving.handlers import HANDLERS, Handler
 from aptask.serving.holding import ENDED_AT_ONCE, Holders
-from aptask.serving.keyring import Source, digest
+from aptask.serving.keyring import Source
 from tests.serving.fakes import Client, Front
 
 WAIT = {"request": "wait", "taskid": "1"}

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aptask.errors import Unauthorized
-from aptask.model.key import Key
-from aptask.serving.keyring import Identity, Keyring, Known, Source, digest
+from aptask.model.key import Key, digest
+from aptask.serving.keyring import Identity, Keyring, Known, Source
 from tests.serving.fakes import describe
 
 PLAIN = describe("sleep")

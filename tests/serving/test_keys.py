@@ -9,9 +9,9 @@ import pytest
 from twisted.internet.defer import Deferred
 
 from aptask.errors import Unavailable
-from aptask.model.key import Key
+from aptask.model.key import Key, digest
 from aptask.model.messages import AddKey, AddKeyResponse, Start
-from aptask.serving.keyring import Source, digest
+from aptask.serving.keyring import Source
 from tests.serving.fakes import Front
 
 

@@ -107,7 +107,7 @@ def test_a_user_sees_nobody_else_s_tasks(request_: str, owner: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"status": "running"}, "must be one of `done`, `error`, `interrupted`, `stopped`"),
+        ({"status": "running"}, "must be one of `done`, `error`, `interrupted`, `skipped`, "),
         ({"since": "yesterday"}, "`since` must be a time with its zone, as 2026-11-24T03:46:00Z"),
         ({"until": "2026-11-24T03:46:00"}, "`until` must be a time with its zone"),
         ({"since": 1795495560}, "`since` must be a time or null, not a whole number"),

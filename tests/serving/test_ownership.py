@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from twisted.internet.defer import succeed
 
-from aptask.model.key import Key
+from aptask.model.key import Key, digest
 from aptask.model.messages import REQUESTS
 from aptask.model.reloaded import Reloaded
-from aptask.serving.keyring import Source, digest
+from aptask.serving.keyring import Source
 from tests.serving.fakes import KEYS, Front
 
 FIELDS: dict[str, dict[str, Any]] = {

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aptask.serving import patience
-from aptask.serving.patience import MOST_HOSTS, Patience, host_of
+from aptask.serving.patience import MOST_HOSTS, Patience
+from aptask.serving.sockets import host_of
 
 
 class Time:

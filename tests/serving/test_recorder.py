@@ -75,6 +75,13 @@ def test_a_client_that_is_always_wrong_in_a_new_way_does_not_fill_the_log() -> N
     assert written.messages[-1] == f"{9 * MOST_A_HOST} more refusals, of other kinds, by 10.0.0.1"
 
 
+def test_one_machine_with_many_addresses_is_one_host() -> None:
+    written = Written()
+    for number in range(10 * MOST_A_HOST):
+        refuse(written, str(number), peer=f"2001:db8::{number:x}:5")
+    assert len(written.events) == MOST_A_HOST
+
+
 def test_a_crowd_of_hosts_does_not_fill_the_log() -> None:
     written = Written()
     for number in range(2 * MOST_A_WINDOW):

@@ -161,3 +161,11 @@ def test_of_what_is_too_long_for_a_list_only_the_beginning_is_read(
     ]
     assert result(store.get(1)).arguments == long
     assert result(store.get_many([2]))[0].result == long
+
+
+def test_times_beyond_any_calendar_are_the_ends_of_it(store: Any, result: Any, ended: Any) -> None:
+    job = ended(store)
+    far = float("inf")
+    assert result(store.history(Wanted(since=far), 10)) == []
+    assert result(store.history(Wanted(until=-far), 10)) == []
+    assert result(store.history(Wanted(since=-far, until=far, before=(far, 1)), 10)) == [job]
