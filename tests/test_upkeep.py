@@ -10,12 +10,14 @@ import pytest
 from twisted.internet.defer import Deferred, ensureDeferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
+from aptask import upkeep
 from aptask.errors import Unavailable
 from aptask.model.event import Event, Level
 from aptask.model.job import Job
 from aptask.model.limits import Limits
 from aptask.model.statistics import Totals
 from aptask.runner.output import Outputs, Writer
+from aptask.storage import log
 from aptask.storage.memory import MemoryStore
 from aptask.upkeep import PRUNE_AGAIN_SECONDS, PRUNE_SECONDS, STATISTICS_SECONDS, Upkeep
 
@@ -163,6 +165,30 @@ def test_outputs_of_jobs_that_are_not_in_the_book_are_removed_at_the_start(scene
     scene.write(2)
     scene.upkeep.start()
     assert scene.outputs.jobs() == {1}
+
+
+def test_there_may_be_more_of_them_than_are_looked_up_at_once(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "REMOVED_AT_ONCE", 2)
+    for job in range(1, 6):
+        scene.write(job)
+    scene.upkeep.start()
+    assert scene.outputs.jobs() == set()
+
+
+def test_many_old_events_are_forgotten_step_by_step(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "PRUNED_AT_ONCE", 2)
+    scene.upkeep.start()
+    for _ in range(5):
+        scene.log("old")
+    scene.time = 2 * DAY
+    scene.clock.advance(PRUNE_SECONDS)
+    assert len(scene.messages()) == 3
+    scene.clock.advance(PRUNE_AGAIN_SECONDS)
+    assert len(scene.messages()) == 1
 
 
 def test_how_much_there_is_is_written_down_once_an_hour_and_at_the_end(scene: Scene) -> None:

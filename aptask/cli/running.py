@@ -14,7 +14,10 @@ LIMIT_TITLES = ("GROUP", "SLOTS", "PAUSED")
 def limits_options(parser: ArgumentParser) -> None:
     """What `aptask limits` takes."""
     parser.add_argument(
-        "group", metavar="GROUP", nargs="?", help="only this group (to set something: `default`)"
+        "group",
+        metavar="GROUP",
+        nargs="?",
+        help="which group (default: all; to set something, `default`)",
     )
     parser.add_argument(
         "--slots",

@@ -66,7 +66,9 @@ class Groups:
             InvalidArguments: there is no such group, and nothing to be set that would make it.
         """
         if slots is None and paused is None and name not in self.names():
-            raise InvalidArguments(f"no group `{name}`: it is made when its slots are set")
+            raise InvalidArguments(
+                f"no group `{name}`: it is made when it is paused, or its slots are set"
+            )
         setting = self.setting(name)
         if slots is not None:
             as_configured = slots == self._configured.get(name)

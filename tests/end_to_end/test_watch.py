@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -41,14 +42,16 @@ def start(daemon: Any, *command: str) -> str:
 
 
 def test_a_task_is_watched_to_its_end_with_what_it_says_on_the_way(daemon: Any) -> None:
+    began = time.monotonic()
     taskid = start(daemon, sys.executable, "-c", STEPS, "80")
     with watching(daemon, half=True, taskid=taskid, id="w") as answers:
         seen = list(answers)
+    most = 10 * (time.monotonic() - began) + 3
     assert {(answer["status"], answer["response"], answer["id"]) for answer in seen} == {
         ("ok", "watch", "w")
     }
     tasks = [answer["task"] for answer in seen]
-    assert 4 <= len(tasks) <= 20
+    assert 4 <= len(tasks) <= most
     assert [task["state"] for task in tasks].count("ended") == 1
     fractions = [task["progress"] or 0.0 for task in tasks]
     assert fractions == sorted(fractions)

@@ -86,6 +86,10 @@ def test_other_words_stay_and_so_do_short_secrets() -> None:
     assert hider(["abc", " x ", ""])("abc x") == "abc x"
 
 
+def test_of_a_secret_that_begins_like_a_shorter_one_nothing_is_left() -> None:
+    assert hider(["abcd", "abcdefgh"])("x abcdefgh y") == "x *** y"
+
+
 @given(st.lists(TEXTS, max_size=4), st.text(), st.text())
 def test_no_secret_is_left_in_a_message(secrets: list[str], before: str, behind: str) -> None:
     for secret in secrets:

@@ -377,6 +377,24 @@ def test_no_more_than_a_thousand_come_first(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(tasks(second)) == 10
 
 
+def test_who_comes_late_is_told_of_the_first_by_rank_and_of_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (feeds, watching):
+        monkeypatch.setattr(module, "LISTED", 3)
+    scene = Scene()
+    jobs = [scene.jobs.new() for _ in range(6)]
+    early = scene.watch()
+    scene.wait(2)
+    scene.jobs.launch(jobs[0])
+    scene.jobs.go(jobs[0], 0.5)
+    scene.wait(3)
+    tasks(early)
+    late = scene.watch()
+    scene.wait(2)
+    assert {task["taskid"] for task in tasks(late)} == {"1", "2", "3"}
+
+
 def test_silence_is_broken_every_thirty_seconds_and_only_there() -> None:
     scene = Scene()
     scene.jobs.new()
