@@ -383,8 +383,8 @@ def test_who_comes_late_is_told_of_the_first_by_rank_and_of_no_more(
     for module in (feeds, watching):
         monkeypatch.setattr(module, "LISTED", 3)
     scene = Scene()
-    jobs = [scene.jobs.new() for _ in range(6)]
     early = scene.watch()
+    jobs = [scene.jobs.new() for _ in range(6)]
     scene.wait(2)
     scene.jobs.launch(jobs[0])
     scene.jobs.go(jobs[0], 0.5)
